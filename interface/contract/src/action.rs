@@ -250,7 +250,10 @@ mod tests {
 
     #[test]
     fn empty_string_is_absent_and_numbers_may_be_strings() {
-        assert_eq!(accept(json!({"durationSeconds": "", "link": ""})).unwrap().float("durationSeconds"), Some(10.0));
+        assert_eq!(
+            accept(json!({"durationSeconds": "", "link": ""})).unwrap().float("durationSeconds"),
+            Some(10.0)
+        );
         assert_eq!(accept(json!({"durationSeconds": "5.0"})).unwrap().float("durationSeconds"), Some(5.0));
         assert_eq!(accept(json!({})).unwrap().text("link"), None);
     }

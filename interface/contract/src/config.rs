@@ -7,12 +7,20 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, PartialEq)]
 pub enum ValueKind {
     Bool,
-    Int { min: i64, max: i64 },
-    Float { min: f64, max: f64 },
+    Int {
+        min: i64,
+        max: i64,
+    },
+    Float {
+        min: f64,
+        max: f64,
+    },
     /// One of a fixed list.
     Choice(Vec<String>),
     /// Any text without control characters; `pattern` is a regular expression anchored with `^` and `$`.
-    Text { pattern: Option<&'static str> },
+    Text {
+        pattern: Option<&'static str>,
+    },
 }
 
 impl ValueKind {

@@ -1,1 +1,6 @@
-//! Placeholder.
+//! Serves the process interface: dispatcher, jobs, config store, events, bindings, and the host processes that own
+//! the runs. Holds no logic of an app.
+
+mod backend;
+
+pub use backend::{Answer, Backend, Invoke, LogTail};
