@@ -131,6 +131,15 @@ impl ActionDescriptor {
         }
     }
 
+    /// `run_start` and `run_stop`, which every app has: the job ends when the run is up, or down.
+    pub fn run_pair() -> [Self; 2] {
+        [
+            Self::new("run_start", "Start", "Start the run as configured; the job ends when it is up.")
+                .exclusive(),
+            Self::new("run_stop", "Stop", "Stop the run; the job ends when it is down.").preempts(),
+        ]
+    }
+
     #[must_use]
     pub fn arg(mut self, arg: ArgDescriptor) -> Self {
         debug_assert!(!arg.required || self.args.is_empty(), "only the first argument may be required");

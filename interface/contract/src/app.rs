@@ -1,7 +1,8 @@
 //! What an app implements. An app knows nothing of bindings, files, other processes or async.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
@@ -29,6 +30,22 @@ pub struct RunIdentity {
     pub pid: u32,
     /// Differs between any two runs.
     pub nonce: String,
+}
+
+impl RunIdentity {
+    /// Identity of a run that starts now in this process.
+    pub fn new() -> Self {
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let n = RUNS.fetch_add(1, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { pid: std::process::id(), nonce: format!("{:x}-{n}", now.as_nanos() as u64) }
+    }
+}
+
+impl Default for RunIdentity {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// A snapshot of an app.

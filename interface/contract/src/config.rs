@@ -73,6 +73,26 @@ impl ConfigKey {
         Self { key, kind, default: default.into(), unit: "", help, settable: true, check: None }
     }
 
+    /// `profile`, known to every app: what the run may touch.
+    pub fn profile() -> Self {
+        Self::new(
+            "profile",
+            ValueKind::choice(["sim", "lab", "prod"]),
+            "sim",
+            "sim opens virtual ports only, lab and prod open any port",
+        )
+    }
+
+    /// `transportMode`, known to every app: the kind of line.
+    pub fn transport_mode() -> Self {
+        Self::new(
+            "transportMode",
+            ValueKind::choice(["Com", "Tcp", "Ble"]),
+            "Com",
+            "the kind of line: Com, Tcp or Ble",
+        )
+    }
+
     #[must_use]
     pub fn unit(mut self, unit: &'static str) -> Self {
         self.unit = unit;
