@@ -52,6 +52,9 @@ impl ValueKind {
     }
 }
 
+/// A check of one value beyond its type. The text says what is wrong, without the key's name.
+pub type Check = fn(&Value) -> Result<(), String>;
+
 /// One settable key. Dots in `key` are tables in the file: `serial.baudRate` is `baudRate` in `[serial]`.
 #[derive(Debug, Clone)]
 pub struct ConfigKey {
@@ -65,7 +68,7 @@ pub struct ConfigKey {
     pub help: &'static str,
     pub settable: bool,
     /// A check beyond `kind`, for example the grammar of a port URL. The text says what is wrong.
-    pub check: Option<fn(&Value) -> Result<(), String>>,
+    pub check: Option<Check>,
 }
 
 impl ConfigKey {
@@ -100,7 +103,7 @@ impl ConfigKey {
     }
 
     #[must_use]
-    pub fn check(mut self, check: fn(&Value) -> Result<(), String>) -> Self {
+    pub fn check(mut self, check: Check) -> Self {
         self.check = Some(check);
         self
     }
