@@ -2,5 +2,7 @@
 //! the runs. Holds no logic of an app.
 
 mod backend;
+mod root;
 
 pub use backend::{Answer, Backend, Invoke, LogTail};
+pub use root::{Root, RootError};
