@@ -2,7 +2,25 @@
 //! the runs. Holds no logic of an app.
 
 mod backend;
+mod config;
+mod conn;
+mod dispatch;
+mod events;
+mod jobs;
+mod listen;
+mod local;
+mod logbook;
+mod output;
+mod peer;
 mod root;
 
 pub use backend::{Answer, Backend, Invoke, LogTail};
+pub use config::{ConfigStore, default_config};
+pub use conn::{Access, End, serve_connection};
+pub use dispatch::Dispatcher;
+pub use events::{Bus, EVENT_RING, Pushed, Subscription};
+pub use jobs::{JOBS_KEPT, JOBS_KEPT_FOR, JobHandle, Jobs, is_job_id, no_such_job};
+pub use listen::{ListenError, Listener, Token, serve_stdio};
+pub use local::LocalApp;
+pub use logbook::{LogLayer, Logbook};
 pub use root::{Root, RootError};
