@@ -33,11 +33,29 @@ pub enum RootError {
 }
 
 impl Root {
-    /// Names the root at `dir`, which must exist, with its sockets below `runtime`. Creates nothing.
+    /// Names the root at `dir`, which must exist, with its sockets in the user's runtime directory.
     ///
     /// # Errors
-    /// `dir` does not exist or is no directory, or its socket paths would be too long.
-    pub fn open(dir: &Path, runtime: &Path) -> Result<Self, RootError> {
+    /// `dir` does not exist or is no directory, its socket paths would be too long, or there is no runtime
+    /// directory.
+    pub fn open(dir: &Path) -> Result<Self, RootError> {
+        Self::open_in(dir, &runtime_dir()?)
+    }
+
+    /// Like [`Root::open`], and creates the root, its layout and the directory of its sockets where they are
+    /// missing.
+    ///
+    /// # Errors
+    /// As [`Root::open`], or a directory cannot be created.
+    pub fn create(dir: &Path) -> Result<Self, RootError> {
+        Self::create_in(dir, &runtime_dir()?)
+    }
+
+    /// Names the root at `dir` with its sockets below `runtime`. Creates nothing.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn open_in(dir: &Path, runtime: &Path) -> Result<Self, RootError> {
         let unusable = |source| RootError::Unusable { path: dir.to_owned(), source };
         let canonical = dir.canonicalize().map_err(unusable)?;
         if !canonical.is_dir() {
@@ -52,18 +70,17 @@ impl Root {
         Ok(root)
     }
 
-    /// Like [`Root::open`], and creates the root, its layout and the directory of its sockets where they are
-    /// missing.
+    /// As [`Root::create`], with the sockets below `runtime`.
     ///
     /// # Errors
-    /// As [`Root::open`], or a directory cannot be created.
-    pub fn create(dir: &Path, runtime: &Path) -> Result<Self, RootError> {
+    /// As [`Root::create`].
+    pub fn create_in(dir: &Path, runtime: &Path) -> Result<Self, RootError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| RootError::Create { path, source }
         };
         fs::create_dir_all(dir).map_err(at(dir))?;
-        let root = Self::open(dir, runtime)?;
+        let root = Self::open_in(dir, runtime)?;
         for name in LAYOUT {
             let path = root.dir.join(name);
             fs::create_dir_all(&path).map_err(at(&path))?;
@@ -124,6 +141,14 @@ impl Root {
     }
 }
 
+/// The user's runtime directory.
+fn runtime_dir() -> Result<PathBuf, RootError> {
+    let set = |name| std::env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    Ok(set("HILRIG_RUNTIME_DIR")
+        .or_else(|| set("XDG_RUNTIME_DIR").map(|dir| dir.join("hilrig")))
+        .unwrap_or_else(|| format!("/tmp/hilrig-{}", rustix::process::getuid().as_raw()).into()))
+}
+
 /// Tells roots apart in one runtime directory, and people can still read it: the last path component, and a hash
 /// of the whole path.
 fn key(canonical: &Path) -> String {
@@ -151,8 +176,8 @@ mod tests {
     fn every_way_to_write_a_root_is_one_root() {
         let dir = tempfile::tempdir().unwrap();
         let runtime = dir.path().join("run");
-        let root = Root::create(&dir.path().join("bench one"), &runtime).unwrap();
-        let again = Root::open(&dir.path().join("bench one/../bench one/."), &runtime).unwrap();
+        let root = Root::create_in(&dir.path().join("bench one"), &runtime).unwrap();
+        let again = Root::open_in(&dir.path().join("bench one/../bench one/."), &runtime).unwrap();
         assert_eq!(root, again);
         assert!(root.dir().join("captures").is_dir());
         let name = root.sockets().file_name().unwrap().to_str().unwrap();
@@ -164,16 +189,17 @@ mod tests {
     fn two_roots_of_one_name_have_different_sockets() {
         let dir = tempfile::tempdir().unwrap();
         let runtime = dir.path().join("run");
-        let [a, b] = ["a", "b"].map(|d| Root::create(&dir.path().join(d).join("bench"), &runtime).unwrap());
+        let [a, b] =
+            ["a", "b"].map(|d| Root::create_in(&dir.path().join(d).join("bench"), &runtime).unwrap());
         assert_ne!(a.control_socket(), b.control_socket());
     }
 
     #[test]
     fn a_missing_root_and_a_long_socket_path_are_told() {
         let dir = tempfile::tempdir().unwrap();
-        let missing = Root::open(&dir.path().join("nowhere"), dir.path()).unwrap_err();
+        let missing = Root::open_in(&dir.path().join("nowhere"), dir.path()).unwrap_err();
         assert!(missing.to_string().contains("nowhere"), "{missing}");
-        let long = Root::open(dir.path(), &dir.path().join("x".repeat(100))).unwrap_err();
+        let long = Root::open_in(dir.path(), &dir.path().join("x".repeat(100))).unwrap_err();
         assert!(long.to_string().contains("HILRIG_RUNTIME_DIR"), "{long}");
     }
 
