@@ -2,10 +2,13 @@
 //! the runs. Holds no logic of an app.
 
 mod backend;
+mod client;
 mod config;
 mod conn;
+mod daemon;
 mod dispatch;
 mod events;
+mod host_process;
 mod jobs;
 mod listen;
 mod local;
@@ -15,10 +18,13 @@ mod peer;
 mod root;
 
 pub use backend::{Answer, Backend, Invoke, LogTail};
+pub use client::{Client, ClientError, Endpoint, Events};
 pub use config::{ConfigStore, default_config};
 pub use conn::{Access, End, serve_connection};
+pub use daemon::{ServeError, ServeOptions, StdioOptions, serve, stdio};
 pub use dispatch::Dispatcher;
 pub use events::{Bus, EVENT_RING, Pushed, Subscription};
+pub use host_process::{HostError, HostOptions, host};
 pub use jobs::{JOBS_KEPT, JOBS_KEPT_FOR, JobHandle, Jobs, is_job_id, no_such_job};
 pub use listen::{ListenError, Listener, Token, serve_stdio};
 pub use local::LocalApp;
