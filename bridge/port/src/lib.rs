@@ -3,8 +3,26 @@
 //! Everything tied to the operating system on the data plane lives here, system calls in `sys` alone. No JSON,
 //! no logging, no async.
 
+mod error;
+mod histogram;
+mod open;
+mod ports;
+mod runtime;
+mod serial_options;
+mod shard;
 mod station;
+mod stats;
 mod time;
+mod url;
 
+pub use error::PortError;
+pub use histogram::Histogram;
+pub use open::OpenPort;
+pub use ports::{PortInfo, list_ports};
+pub use runtime::{Held, LockFile, Runtime};
+pub use serial_options::{Flow, Format, Parity, SerialOptions, StopBits};
+pub use shard::{Link, Shard, StationRef};
 pub use station::{Direction, Gate, LineEvent, Station, TX_CAPACITY, Tx};
+pub use stats::{DirectionSnapshot, LinkSnapshot, LinkStats, PortSnapshot, PortState, PortStats};
 pub use time::Time;
+pub use url::{PortUrl, UrlError};

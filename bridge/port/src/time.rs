@@ -9,6 +9,12 @@ use std::time::Duration;
 pub struct Time(pub u64);
 
 impl Time {
+    /// CLOCK_MONOTONIC; for shards, runners and tests, never for a core.
+    pub fn now() -> Self {
+        let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        Self(t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64)
+    }
+
     /// How long ago `earlier` was; zero if it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -1,0 +1,293 @@
+//! Counters of ports and links: written by one shard, read by anyone at any time without stopping it. Plain
+//! numbers only; what they mean to an operator is said elsewhere.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+
+use crate::histogram::{AtomicHistogram, Histogram};
+
+/// Where a port is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortState {
+    Open,
+    /// A listener without a client.
+    Waiting,
+    /// Gone for good; the reason says why.
+    Lost,
+}
+
+/// Counters of one port as they were at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortSnapshot {
+    pub state: PortState,
+    /// Why the port is lost; empty while it is not.
+    pub reason: String,
+    /// Bytes that came from the line.
+    pub rx_bytes: u64,
+    /// Bytes the line took.
+    pub tx_bytes: u64,
+    /// Bytes that were meant for the line while nobody was at the far end, or that were on their way when it left.
+    pub discarded_bytes: u64,
+    /// Somebody is at the far end. Always true for a real port.
+    pub peer_open: bool,
+    /// Baud rate of the line. On a virtual port as the application has set it, 0 while nobody has it open.
+    pub baud: u32,
+    /// 1 or 2, as `baud`.
+    pub stop_bits: u8,
+    /// How often the far end was opened, or a client connected.
+    pub opens: u64,
+    /// How often the application has set the line; virtual ports only.
+    pub settings_changes: u64,
+}
+
+/// Live counters of one port.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct PortStats {
+    state: AtomicU8,
+    peer_open: AtomicBool,
+    stop_bits: AtomicU8,
+    baud: AtomicU32,
+    pub(crate) rx_bytes: Counter,
+    pub(crate) tx_bytes: Counter,
+    pub(crate) discarded_bytes: Counter,
+    pub(crate) opens: Counter,
+    pub(crate) settings_changes: Counter,
+    /// Written once, when the port is lost.
+    reason: Mutex<String>,
+}
+
+impl PortStats {
+    pub(crate) fn new(state: PortState, peer_open: bool, baud: u32, stop_bits: u8) -> Self {
+        Self {
+            state: AtomicU8::new(state as u8),
+            peer_open: AtomicBool::new(peer_open),
+            stop_bits: AtomicU8::new(stop_bits),
+            baud: AtomicU32::new(baud),
+            rx_bytes: Counter::default(),
+            tx_bytes: Counter::default(),
+            discarded_bytes: Counter::default(),
+            opens: Counter::default(),
+            settings_changes: Counter::default(),
+            reason: Mutex::new(String::new()),
+        }
+    }
+
+    pub fn snapshot(&self) -> PortSnapshot {
+        let state = self.state();
+        let reason = match state {
+            PortState::Lost => self.reason.lock().unwrap_or_else(|e| e.into_inner()).clone(),
+            _ => String::new(),
+        };
+        PortSnapshot {
+            state,
+            reason,
+            rx_bytes: self.rx_bytes.get(),
+            tx_bytes: self.tx_bytes.get(),
+            discarded_bytes: self.discarded_bytes.get(),
+            peer_open: self.peer_open(),
+            baud: self.baud.load(Ordering::Relaxed),
+            stop_bits: self.stop_bits.load(Ordering::Relaxed),
+            opens: self.opens.get(),
+            settings_changes: self.settings_changes.get(),
+        }
+    }
+
+    pub fn state(&self) -> PortState {
+        match self.state.load(Ordering::Acquire) {
+            0 => PortState::Open,
+            1 => PortState::Waiting,
+            _ => PortState::Lost,
+        }
+    }
+
+    pub fn peer_open(&self) -> bool {
+        self.peer_open.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_state(&self, state: PortState) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    pub(crate) fn set_peer_open(&self, open: bool) {
+        self.peer_open.store(open, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_line(&self, baud: u32, stop_bits: u8) {
+        self.baud.store(baud, Ordering::Relaxed);
+        self.stop_bits.store(stop_bits, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_lost(&self, reason: String) {
+        *self.reason.lock().unwrap_or_else(|e| e.into_inner()) = reason;
+        self.set_peer_open(false);
+        self.set_state(PortState::Lost);
+    }
+}
+
+/// A counter with one writer: a relaxed load and store, no locked instruction.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One direction of a link as it was at one moment. Always:
+/// `bytes_in == bytes_out + fault_bytes + discarded_bytes + pending`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DirectionSnapshot {
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Taken out by the gate.
+    pub fault_bytes: u64,
+    /// Thrown away because nobody was at the far end.
+    pub discarded_bytes: u64,
+    /// Read, not yet written: the other side is stalled.
+    pub pending: u64,
+    /// Reads that brought bytes.
+    pub messages: u64,
+    /// From read to written.
+    pub latency: Histogram,
+}
+
+/// Both directions of a link, A to B first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LinkSnapshot {
+    pub directions: [DirectionSnapshot; 2],
+}
+
+/// Live counters of a link.
+#[derive(Debug, Default)]
+pub struct LinkStats {
+    pub(crate) directions: [DirectionStats; 2],
+}
+
+impl LinkStats {
+    pub fn snapshot(&self) -> LinkSnapshot {
+        LinkSnapshot { directions: [self.directions[0].snapshot(), self.directions[1].snapshot()] }
+    }
+}
+
+/// What one message changed; applied in one go, so that a reader never sees bytes that are nowhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Moved {
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub fault: u64,
+    pub discarded: u64,
+    pub messages: u64,
+    /// As it is now, not a difference.
+    pub pending: u64,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct DirectionStats {
+    /// Odd while the writer is in between: readers come again.
+    sequence: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    fault: AtomicU64,
+    discarded: AtomicU64,
+    pending: AtomicU64,
+    messages: AtomicU64,
+    pub(crate) latency: AtomicHistogram,
+}
+
+impl DirectionStats {
+    /// Called by the shard only.
+    pub(crate) fn apply(&self, moved: Moved) {
+        let add = |cell: &AtomicU64, n: u64| {
+            cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed)
+        };
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        add(&self.bytes_in, moved.bytes_in);
+        add(&self.bytes_out, moved.bytes_out);
+        add(&self.fault, moved.fault);
+        add(&self.discarded, moved.discarded);
+        add(&self.messages, moved.messages);
+        self.pending.store(moved.pending, Ordering::Relaxed);
+        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+    }
+
+    pub(crate) fn snapshot(&self) -> DirectionSnapshot {
+        loop {
+            let before = self.sequence.load(Ordering::Acquire);
+            let get = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+            let seen = DirectionSnapshot {
+                bytes_in: get(&self.bytes_in),
+                bytes_out: get(&self.bytes_out),
+                fault_bytes: get(&self.fault),
+                discarded_bytes: get(&self.discarded),
+                pending: get(&self.pending),
+                messages: get(&self.messages),
+                latency: Histogram::default(),
+            };
+            fence(Ordering::Acquire);
+            if before % 2 == 0 && self.sequence.load(Ordering::Relaxed) == before {
+                return DirectionSnapshot { latency: self.latency.snapshot(), ..seen };
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_snapshot_always_adds_up_while_the_writer_runs() {
+        let stats = Arc::new(DirectionStats::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = std::thread::spawn({
+            let (stats, stop) = (stats.clone(), stop.clone());
+            move || {
+                let mut pending = 0;
+                let mut i = 0u64;
+                while !stop.load(Ordering::Relaxed) {
+                    i += 1;
+                    let bytes_in = i % 7;
+                    let all = bytes_in + pending;
+                    pending = all / 2;
+                    let out = all - pending;
+                    stats.apply(Moved {
+                        bytes_in,
+                        bytes_out: out - out / 3,
+                        fault: out / 3,
+                        pending,
+                        messages: 1,
+                        ..Moved::default()
+                    });
+                }
+            }
+        });
+        let mut last = 0;
+        for _ in 0..20_000 {
+            let s = stats.snapshot();
+            assert_eq!(s.bytes_in, s.bytes_out + s.fault_bytes + s.discarded_bytes + s.pending);
+            assert!(s.bytes_in >= last);
+            last = s.bytes_in;
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_lost_port_keeps_its_reason() {
+        let port = PortStats::new(PortState::Open, true, 9600, 1);
+        port.set_lost("unplugged".into());
+        let s = port.snapshot();
+        assert_eq!((s.state, s.reason.as_str(), s.peer_open), (PortState::Lost, "unplugged", false));
+    }
+}

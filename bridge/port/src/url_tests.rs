@@ -1,0 +1,175 @@
+use super::*;
+use crate::serial_options::{Flow, Format, Parity, StopBits};
+use proptest::prelude::*;
+
+fn err(input: &str) -> UrlError {
+    input.parse::<PortUrl>().expect_err(input)
+}
+
+#[test]
+fn every_kind_of_port_parses() {
+    let serial: PortUrl =
+        "serial:/dev/serial/by-id/usb-x?baud=19200&format=8E1&flow=rtscts&dtr=off".parse().unwrap();
+    let PortUrl::Serial { path, options } = &serial else { panic!("{serial:?}") };
+    assert_eq!(path, Path::new("/dev/serial/by-id/usb-x"));
+    assert_eq!(
+        (options.baud, options.flow, options.dtr, options.rts),
+        (19200, Flow::RtsCts, Some(false), None)
+    );
+    assert_eq!(options.format, Format { data_bits: 8, parity: Parity::Even, stop_bits: StopBits::One });
+    assert!(options.exclusive && !options.low_latency && !options.rs485);
+
+    for (text, want) in [
+        ("/dev/ttyUSB0", PortUrl::Serial { path: "/dev/ttyUSB0".into(), options: SerialOptions::default() }),
+        ("pty:plc.a", PortUrl::Pty { name: "plc.a".into() }),
+        ("pty:/run/x/plc", PortUrl::Pty { name: "/run/x/plc".into() }),
+        ("tcp:plc.local:502", PortUrl::Tcp { host: "plc.local".into(), port: 502 }),
+        ("tcp-listen:[::1]:0", PortUrl::TcpListen { host: "::1".into(), port: 0 }),
+        ("unix:/run/a b:c", PortUrl::Unix { path: "/run/a b:c".into() }),
+        ("unix-listen:rel.sock", PortUrl::UnixListen { path: "rel.sock".into() }),
+        ("rfc2217:h:1", PortUrl::Later { scheme: "rfc2217".into(), text: "h:1".into() }),
+        ("ble:Dev?service=nus", PortUrl::Later { scheme: "ble".into(), text: "Dev?service=nus".into() }),
+        ("hci:sim:radio", PortUrl::Later { scheme: "hci".into(), text: "sim:radio".into() }),
+    ] {
+        assert_eq!(text.parse::<PortUrl>().unwrap(), want);
+        assert_eq!(want.to_string(), text);
+    }
+}
+
+#[test]
+fn errors_point_at_the_character() {
+    for (input, at, says) in [
+        ("", 0, "missing"),
+        ("serail:/dev/x", 0, "not a kind of port"),
+        ("ttyUSB0", 0, "neither a path"),
+        ("serial:ttyUSB0", 7, "did you mean /dev/ttyUSB0"),
+        ("COM3", 0, "port of Windows"),
+        ("serial:com12?baud=1", 7, "port of Windows"),
+        (
+            "/dev/x?bauds=9600",
+            7,
+            "known options are baud, format, flow, exclusive, low_latency, rs485, dtr, rts",
+        ),
+        ("/dev/x?baud=96oo", 12, "not a baud rate"),
+        ("/dev/x?baud=+5", 12, "not a baud rate"),
+        ("/dev/x?baud=9600&format=9N1", 24, "form is 8N1"),
+        ("/dev/x?baud=1&baud=2", 14, "given twice"),
+        ("/dev/x?", 7, "name=value"),
+        ("/dev/x?rs485=maybe", 13, "neither on nor off"),
+        ("pty:", 4, "needs a name"),
+        ("pty:a/b", 5, "no `/`"),
+        ("pty:..", 4, "dot"),
+        ("pty:a?x=1", 5, "no options"),
+        ("pty:a.lock", 5, ".lock"),
+        ("tcp:host", 8, "port number is missing"),
+        ("tcp::502", 4, "host is missing"),
+        ("tcp:h:99999", 6, "0 to 65535"),
+        ("tcp:h:5x", 7, "only digits"),
+        ("tcp:::1:502", 4, "brackets"),
+        ("tcp:[::1]502", 9, "`:` and a port number"),
+        ("tcp:[::1", 4, "matching"),
+        ("tcp-listen:ä b:1", 13, "cannot contain ` `"),
+        ("unix:", 5, "path of a socket"),
+        ("ble:", 4, "name or the address"),
+        ("hci:usb", 4, "needs a controller"),
+        ("/dev/\u{1}x", 5, "control character"),
+    ] {
+        let e = err(input);
+        assert_eq!(e.at, at, "{input}: {e}");
+        assert!(e.message.contains(says), "{input}: {e}");
+    }
+    assert_eq!(err("tcp-listen:ä b:1").to_string().lines().last().unwrap(), format!("  {:12}^", ""));
+}
+
+#[test]
+fn only_simulated_lines_count_as_virtual() {
+    for (text, want) in [
+        ("pty:x", true),
+        ("unix:/run/x", true),
+        ("tcp:127.0.0.1:1", true),
+        ("tcp:localhost:1", true),
+        ("tcp-listen:[::1]:1", true),
+        ("tcp:10.0.0.1:1", false),
+        ("tcp-listen:0.0.0.0:1", false),
+        ("/dev/pts/99999", true),
+        ("/dev/pts/../ttyS77", false),
+        ("/dev/ttyS77", false),
+        ("/dev/null", false),
+        ("hci:sim:x", true),
+        ("ble:x", false),
+    ] {
+        assert_eq!(text.parse::<PortUrl>().unwrap().is_virtual(), want, "{text}");
+    }
+}
+
+fn options() -> impl Strategy<Value = SerialOptions> {
+    let format = (
+        5u8..=8,
+        prop_oneof![
+            Just(Parity::None),
+            Just(Parity::Even),
+            Just(Parity::Odd),
+            Just(Parity::Mark),
+            Just(Parity::Space)
+        ],
+        prop_oneof![Just(StopBits::One), Just(StopBits::OneAndHalf), Just(StopBits::Two)],
+    )
+        .prop_map(|(data_bits, parity, stop_bits)| Format { data_bits, parity, stop_bits });
+    let flow = prop_oneof![Just(Flow::None), Just(Flow::RtsCts), Just(Flow::XonXoff)];
+    (1u32..=20_000_000, format, flow, any::<[bool; 3]>(), any::<[Option<bool>; 2]>()).prop_map(
+        |(baud, format, flow, [exclusive, low_latency, rs485], [dtr, rts])| SerialOptions {
+            baud,
+            format,
+            flow,
+            exclusive,
+            low_latency,
+            rs485,
+            dtr,
+            rts,
+        },
+    )
+}
+
+fn urls() -> impl Strategy<Value = PortUrl> {
+    let host = prop_oneof![
+        "[a-z0-9.-]{1,12}",
+        any::<std::net::Ipv4Addr>().prop_map(|a| a.to_string()),
+        any::<std::net::Ipv6Addr>().prop_map(|a| a.to_string()),
+    ];
+    prop_oneof![
+        ("/[^?\\p{C}]{1,20}", options()).prop_map(|(p, options)| PortUrl::Serial { path: p.into(), options }),
+        "[a-zA-Z0-9_-][a-zA-Z0-9._ -]{0,9}[a-z]x".prop_map(|name| PortUrl::Pty { name }),
+        (host.clone(), any::<u16>()).prop_map(|(host, port)| PortUrl::Tcp { host, port }),
+        (host.clone(), any::<u16>()).prop_map(|(host, port)| PortUrl::TcpListen { host, port }),
+        "[^?\\p{C}]{1,20}".prop_map(|p| PortUrl::Unix { path: p.into() }),
+        "[^?\\p{C}]{1,20}".prop_map(|p| PortUrl::UnixListen { path: p.into() }),
+        "[^?\\p{C}]{1,20}".prop_map(|text| PortUrl::Later { scheme: "ble".into(), text }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_parses_to_the_same(url in urls()) {
+        prop_assert_eq!(url.to_string().parse::<PortUrl>().unwrap(), url);
+    }
+
+    #[test]
+    fn no_string_panics_and_errors_point_into_the_input(text in ".{0,40}") {
+        if let Err(e) = text.parse::<PortUrl>() {
+            prop_assert!(text.is_char_boundary(e.at), "{}", e);
+            let _ = e.to_string();
+        }
+    }
+
+    #[test]
+    fn mutated_urls_do_not_panic(url in urls(), cut in any::<prop::sample::Index>(), c in any::<char>()) {
+        let text = url.to_string();
+        let mut chars: Vec<char> = text.chars().collect();
+        let n = cut.index(chars.len());
+        chars[n] = c;
+        let text: String = chars.into_iter().collect();
+        if let Err(e) = text.parse::<PortUrl>() {
+            prop_assert!(text.is_char_boundary(e.at), "{}", e);
+        }
+    }
+}
