@@ -1,6 +1,7 @@
 //! Serves the process interface: dispatcher, jobs, config store, events, bindings, and the host processes that own
 //! the runs. Holds no logic of an app.
 
+mod admit;
 mod backend;
 mod client;
 mod config;
@@ -15,7 +16,9 @@ mod local;
 mod logbook;
 mod output;
 mod peer;
+mod process;
 mod root;
+mod supervisor;
 
 pub use backend::{Answer, Backend, Invoke, LogTail};
 pub use client::{Client, ClientError, Endpoint, Events};

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use hilrig_port::{PortError, Runtime};
+
 /// The directories of a root, as `serve` and `init` create them.
 const LAYOUT: [&str; 5] = ["config", "rigs", "captures", "logs", "state"];
 /// Longest path a Unix socket address holds on Linux, without its end marker.
@@ -25,6 +27,8 @@ pub enum RootError {
     Unusable { path: PathBuf, source: io::Error },
     #[error("{} cannot be created: {source}", path.display())]
     Create { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Runtime(#[from] PortError),
     #[error(
         "the socket path {} is longer than the {LONGEST_SOCKET_PATH} bytes the system allows; \
          set HILRIG_RUNTIME_DIR to a shorter directory", .0.display()
@@ -39,7 +43,7 @@ impl Root {
     /// `dir` does not exist or is no directory, its socket paths would be too long, or there is no runtime
     /// directory.
     pub fn open(dir: &Path) -> Result<Self, RootError> {
-        Self::open_in(dir, &runtime_dir()?)
+        Self::open_in(dir, Runtime::from_env()?.dir())
     }
 
     /// Like [`Root::open`], and creates the root, its layout and the directory of its sockets where they are
@@ -48,7 +52,7 @@ impl Root {
     /// # Errors
     /// As [`Root::open`], or a directory cannot be created.
     pub fn create(dir: &Path) -> Result<Self, RootError> {
-        Self::create_in(dir, &runtime_dir()?)
+        Self::create_in(dir, Runtime::from_env()?.dir())
     }
 
     /// Names the root at `dir` with its sockets below `runtime`. Creates nothing.
@@ -130,6 +134,11 @@ impl Root {
         &self.sockets
     }
 
+    /// The user's runtime directory, above [`Root::sockets`].
+    pub fn runtime_dir(&self) -> &Path {
+        self.sockets.parent().unwrap_or(&self.sockets)
+    }
+
     /// The socket of the daemon that serves this root.
     pub fn control_socket(&self) -> PathBuf {
         self.sockets.join("control.sock")
@@ -139,14 +148,6 @@ impl Root {
     pub fn host_socket(&self, host: &str) -> PathBuf {
         self.sockets.join(format!("host-{host}.sock"))
     }
-}
-
-/// The user's runtime directory.
-fn runtime_dir() -> Result<PathBuf, RootError> {
-    let set = |name| std::env::var_os(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    Ok(set("HILRIG_RUNTIME_DIR")
-        .or_else(|| set("XDG_RUNTIME_DIR").map(|dir| dir.join("hilrig")))
-        .unwrap_or_else(|| format!("/tmp/hilrig-{}", rustix::process::getuid().as_raw()).into()))
 }
 
 /// Tells roots apart in one runtime directory, and people can still read it: the last path component, and a hash

@@ -1,0 +1,489 @@
+//! The daemon's side of one host process: starts it on demand, adopts one that runs, notices its end, and says why
+//! it ended. Never starts one by itself, never restarts one, and knows nothing of runs and jobs.
+
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use hilrig_contract::{INTERFACE_VERSION, Ping, Topic};
+use hilrig_port::Runtime;
+use rustix::process::Signal;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
+
+use crate::events::lock;
+use crate::peer::{Peer, Unasked, shorten};
+use crate::process::{Exit, Process};
+use crate::{Bus, Root};
+
+/// Time for a host process to come up.
+const START: Duration = Duration::from_secs(10);
+/// Time for a request that a host process answers from memory.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Time for a host process to end, or to take a new connection, after its connection was lost.
+const LIMBO: Duration = Duration::from_secs(10);
+/// Time to read what a process said before it ended.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// An app whose runs a host process carries.
+pub(crate) trait HostWatcher: Send + Sync {
+    fn app_id(&self) -> &str;
+    /// The host is there, or there again, or events were lost: what it knows has to be asked for.
+    fn up(&self, link: &Link);
+    /// The host tells something of this app.
+    fn event(&self, link: &Link, topic: Topic, params: Map<String, Value>);
+    /// The host process is no more.
+    fn down(&self, end: &Ended);
+}
+
+/// The daemon's hold on one host process, whether or not it runs.
+pub(crate) struct Host {
+    name: String,
+    root: Root,
+    bus: Arc<Bus>,
+    watchers: Mutex<Vec<Weak<dyn HostWatcher>>>,
+    link: watch::Sender<Option<Link>>,
+    /// Held while a host process is started or cleaned up after.
+    starting: tokio::sync::Mutex<()>,
+    stopping: AtomicBool,
+}
+
+/// A host process that runs. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Link(Arc<LinkInner>);
+
+#[derive(Debug)]
+struct LinkInner {
+    process: Process,
+    peer: Mutex<Peer>,
+    ended: watch::Sender<Option<Ended>>,
+}
+
+/// How a host process ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) pid: u32,
+    /// A sentence.
+    pub(crate) reason: String,
+    /// It ended in order: by itself, or because it was told to.
+    pub(crate) in_order: bool,
+}
+
+/// A sentence on why there is no host process.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NoHost(String);
+
+impl Link {
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.process.pid()
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        lock(&self.0.peer).clone()
+    }
+
+    /// Waits for the end of the process and says how it ended.
+    pub(crate) async fn ended(&self) -> Ended {
+        let mut ended = self.0.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(ended) => ended.clone(),
+            Err(_) => None,
+        }
+        .unwrap_or_else(|| Ended {
+            pid: self.pid(),
+            reason: "it is gone".to_owned(),
+            in_order: false,
+        })
+    }
+}
+
+impl Host {
+    pub(crate) fn new(name: &str, root: &Root, bus: &Arc<Bus>) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            root: root.clone(),
+            bus: Arc::clone(bus),
+            watchers: Mutex::default(),
+            link: watch::Sender::new(None),
+            starting: tokio::sync::Mutex::default(),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Tells `watcher` of this host from now on.
+    pub(crate) fn register(&self, watcher: Weak<dyn HostWatcher>) {
+        lock(&self.watchers).push(watcher);
+    }
+
+    /// The host process, if one runs.
+    pub(crate) fn link(&self) -> Option<Link> {
+        self.link.borrow().clone()
+    }
+
+    /// Whether a host process runs, comes up, or is being cleaned up after.
+    pub(crate) fn is_stirring(&self) -> bool {
+        self.link.borrow().is_some() || self.starting.try_lock().is_err()
+    }
+
+    /// Takes over a host process that runs already. `false`: there is none.
+    pub(crate) async fn adopt(self: &Arc<Self>) -> bool {
+        let _starting = self.starting.lock().await;
+        if self.link().is_some() {
+            return true;
+        }
+        match self.connect().await {
+            Ok((link, unasked)) => {
+                tracing::info!(host = self.name, pid = link.pid(), "adopted");
+                self.follow(link, unasked);
+                true
+            }
+            Err(error) => {
+                if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+                    tracing::warn!(host = self.name, %error, "cannot be adopted");
+                }
+                self.clean_up().await;
+                false
+            }
+        }
+    }
+
+    /// The host process; starts it if there is none. Not to be dropped half way: give it a task of its own.
+    pub(crate) async fn ensure(self: &Arc<Self>) -> Result<Link, NoHost> {
+        let deadline = Instant::now() + LIMBO;
+        loop {
+            match self.link() {
+                Some(link) if !link.peer().is_closed() => return Ok(link),
+                // It is about to end or to be connected again.
+                Some(link) => {
+                    let mut changes = self.link.subscribe();
+                    let settled = changes.wait_for(|l| l.as_ref().is_none_or(|l| !l.peer().is_closed()));
+                    let _ = tokio::time::timeout(Duration::from_millis(50), settled).await;
+                    if Instant::now() > deadline {
+                        return Err(self.trouble(format!("(pid {}) does not answer any more", link.pid())));
+                    }
+                }
+                None => {
+                    let _starting = self.starting.lock().await;
+                    if self.link().is_some() {
+                        continue;
+                    }
+                    if self.stopping.load(Ordering::Relaxed) {
+                        return Err(
+                            self.trouble("is not started any more: the daemon is stopping".to_owned())
+                        );
+                    }
+                    return self.start().await;
+                }
+            }
+        }
+    }
+
+    fn trouble(&self, what: String) -> NoHost {
+        NoHost(format!("host process {} {what}", self.name))
+    }
+
+    async fn start(self: &Arc<Self>) -> Result<Link, NoHost> {
+        // One that the daemon has not heard of may be there: it lost its connection, or someone started it.
+        if let Ok((link, unasked)) = self.connect().await {
+            return Ok(self.follow(link, unasked));
+        }
+        self.clean_up().await;
+        let log = self.root.host_log(&self.name);
+        let cannot = |e: io::Error| self.trouble(format!("cannot be started: {e}"));
+        let errors = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(|e| self.trouble(format!("cannot be started: its log {}: {e}", log.display())))?;
+        let said_before = errors.metadata().map_or(0, |m| m.len());
+        // The program that runs now, even if its file has been replaced or removed.
+        let mut child = Command::new("/proc/self/exe")
+            .arg0("hilrig")
+            .args(["host", &self.name, "--root"])
+            .arg(self.root.dir())
+            .current_dir(self.root.dir())
+            .env("HILRIG_RUNTIME_DIR", self.root.runtime_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .map_err(cannot)?;
+        let stdout = child.stdout.take();
+        let process = Process::of_child(child).map_err(cannot)?;
+        let pid = process.pid();
+        let said = || last_line(&log, said_before).map_or_else(String::new, |line| format!(": {line}"));
+        match tokio::time::timeout(START, is_ready(stdout)).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let exit = match tokio::time::timeout(ANSWER, process.exited()).await {
+                    Ok(exit) => exit,
+                    Err(_) => process.kill().await,
+                };
+                return Err(self.trouble(format!("(pid {pid}) did not come up, it {exit}{}", said())));
+            }
+            Err(_) => {
+                process.kill().await;
+                let seconds = START.as_secs();
+                return Err(self.trouble(format!("(pid {pid}) did not come up in {seconds} s{}", said())));
+            }
+        }
+        match self.greet().await {
+            Ok((found, peer, unasked)) if found == pid => {
+                tracing::info!(host = self.name, pid, "started");
+                Ok(self.follow(Link::new(process, peer), unasked))
+            }
+            Ok((other, ..)) => {
+                process.kill().await;
+                Err(self.trouble(format!("(pid {pid}) came up, but process {other} has its socket")))
+            }
+            Err(error) => {
+                process.kill().await;
+                Err(self.trouble(format!("(pid {pid}) came up, but its socket does not answer: {error}")))
+            }
+        }
+    }
+
+    /// Connects to whoever listens on the host's socket.
+    async fn connect(&self) -> io::Result<(Link, mpsc::Receiver<Unasked>)> {
+        let (pid, peer, unasked) = self.greet().await?;
+        Ok((Link::new(Process::of_pid(pid)?, peer), unasked))
+    }
+
+    /// Connects and makes sure that a host process answers; answers its pid.
+    async fn greet(&self) -> io::Result<(u32, Peer, mpsc::Receiver<Unasked>)> {
+        let connecting = UnixStream::connect(self.root.host_socket(&self.name));
+        let stream =
+            tokio::time::timeout(ANSWER, connecting).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let pid = stream.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok());
+        let pid = pid.ok_or_else(|| io::Error::other("the system does not tell whose socket it is"))?;
+        let (reader, writer) = stream.into_split();
+        let (peer, unasked) = Peer::start(reader, writer);
+        let ping: Ping = peer.ask("ping", Map::new(), ANSWER).await.map_err(io::Error::other)?;
+        if ping.interface_version != INTERFACE_VERSION {
+            let version = ping.interface_version;
+            return Err(io::Error::other(format!("it speaks version {version} of the interface")));
+        }
+        // Metrics are asked for only while somebody wants them.
+        let topics = [Topic::StatusChanged, Topic::JobChanged, Topic::Log].map(Topic::as_str);
+        peer.request("events.subscribe", params(json!({"topics": topics})), ANSWER)
+            .await
+            .map_err(io::Error::other)?;
+        Ok((pid, peer, unasked))
+    }
+
+    /// Makes `link` the host process from now on.
+    fn follow(self: &Arc<Self>, link: Link, unasked: mpsc::Receiver<Unasked>) -> Link {
+        self.link.send_replace(Some(link.clone()));
+        self.each(|w| w.up(&link));
+        tokio::spawn(Arc::clone(self).watch(link.clone(), unasked));
+        link
+    }
+
+    fn each(&self, mut tell: impl FnMut(&dyn HostWatcher)) {
+        let watchers: Vec<_> = lock(&self.watchers).iter().filter_map(Weak::upgrade).collect();
+        watchers.iter().for_each(|w| tell(&**w));
+    }
+
+    /// Passes on what the host tells, until its process has ended.
+    async fn watch(self: Arc<Self>, link: Link, mut unasked: mpsc::Receiver<Unasked>) {
+        let ended = loop {
+            self.pass_on(&link, &mut unasked).await;
+            match self.after_loss(&link).await {
+                Ok(again) => unasked = again,
+                Err(ended) => break ended,
+            }
+            self.each(|w| w.up(&link));
+        };
+        if ended.in_order {
+            tracing::info!(host = self.name, "{}", ended.reason);
+        } else {
+            tracing::error!(host = self.name, "{}", ended.reason);
+        }
+        let starting = self.starting.lock();
+        self.link.send_replace(None);
+        link.0.ended.send_replace(Some(ended.clone()));
+        self.each(|w| w.down(&ended));
+        let _starting = starting.await;
+        self.clean_up().await;
+    }
+
+    /// Passes on what comes until the connection is over.
+    async fn pass_on(&self, link: &Link, unasked: &mut mpsc::Receiver<Unasked>) {
+        let peer = link.peer();
+        let (mut metrics, mut dropped) = (false, 0);
+        loop {
+            let news = tokio::select! {
+                news = unasked.recv() => news,
+                _ = link.0.process.exited() => {
+                    // The process may have left something that keeps its connection open.
+                    match tokio::time::timeout(LAST_WORDS, unasked.recv()).await {
+                        Ok(news) => news,
+                        Err(_) => return,
+                    }
+                }
+                () = self.bus.until_wanted(Topic::Metrics), if !metrics => {
+                    metrics = true;
+                    let asked = peer.request("events.subscribe", params(json!({"topics": ["metrics"]})), ANSWER);
+                    let _ = asked.await;
+                    continue;
+                }
+            };
+            match news {
+                None => return,
+                Some(Unasked::Noise(line)) => {
+                    tracing::warn!(host = self.name, "sent what is not of the contract: {line}");
+                }
+                Some(Unasked::Lost(_)) => self.each(|w| w.up(link)),
+                Some(Unasked::Event { topic, mut params }) => {
+                    let Some(topic) = Topic::parse(&topic) else { continue };
+                    if topic == Topic::Metrics && metrics && !self.bus.wanted(Topic::Metrics) {
+                        metrics = false;
+                        let topics = crate::supervisor::params(json!({"topics": ["metrics"]}));
+                        let _ = peer.request("events.unsubscribe", topics, ANSWER).await;
+                    }
+                    let lost = params.remove("dropped").and_then(|d| d.as_u64()).unwrap_or(dropped);
+                    if lost != dropped {
+                        dropped = lost;
+                        self.each(|w| w.up(link));
+                    }
+                    params.remove("seq");
+                    params.remove("ts");
+                    let Some(Value::String(app)) = params.remove("appId") else { continue };
+                    let mut params = Some(params);
+                    self.each(|w| {
+                        if w.app_id() == app
+                            && let Some(params) = params.take()
+                        {
+                            w.event(link, topic, params);
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// After the connection was lost: connected again, or the end of the process.
+    async fn after_loss(&self, link: &Link) -> Result<mpsc::Receiver<Unasked>, Ended> {
+        let process = &link.0.process;
+        let deadline = Instant::now() + LIMBO;
+        loop {
+            if let Ok(exit) = tokio::time::timeout(Duration::from_millis(100), process.exited()).await {
+                return Err(self.ended(link.pid(), &exit.to_string(), exit));
+            }
+            if let Ok((pid, peer, unasked)) = self.greet().await
+                && pid == link.pid()
+            {
+                tracing::warn!(host = self.name, pid, "lost the connection and made it again");
+                *lock(&link.0.peer) = peer;
+                return Ok(unasked);
+            }
+            if Instant::now() > deadline {
+                let exit = process.kill().await;
+                let how = "closed its connection but did not end, and was killed";
+                return Err(self.ended(link.pid(), how, exit));
+            }
+        }
+    }
+
+    fn ended(&self, pid: u32, how: &str, exit: Exit) -> Ended {
+        let in_order = exit == Exit::Code(0) || self.stopping.load(Ordering::Relaxed);
+        Ended { pid, reason: format!("host process {} (pid {pid}) {how}", self.name), in_order }
+    }
+
+    /// Removes what a host process left behind. The caller holds `starting`, so that nothing of a living one goes.
+    async fn clean_up(&self) {
+        let root = self.root.clone();
+        let socket = self.root.host_socket(&self.name);
+        let swept = tokio::task::spawn_blocking(move || {
+            let unused = std::os::unix::net::UnixStream::connect(&socket)
+                .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+            if unused {
+                let _ = fs::remove_file(&socket);
+            }
+            Runtime::at(root.runtime_dir().to_owned()).map(|runtime| runtime.sweep())
+        })
+        .await;
+        for path in swept.ok().and_then(Result::ok).unwrap_or_default() {
+            tracing::info!(host = self.name, "removed {}, whose owner is gone", path.display());
+        }
+    }
+
+    /// Stops the host process in order, at most `deadline` long, and starts none from now on.
+    pub(crate) async fn stop(&self, deadline: Duration) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let _starting = self.starting.lock().await;
+        if let Some(link) = self.link() {
+            if link.0.process.stop(deadline).await == Exit::Signal(Signal::KILL.as_raw()) {
+                let seconds = deadline.as_secs();
+                tracing::error!(host = self.name, "did not stop within {seconds} s and was killed");
+            }
+            let _ = tokio::time::timeout(ANSWER, link.ended()).await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    fn new(process: Process, peer: Peer) -> Self {
+        Self(Arc::new(LinkInner { process, peer: Mutex::new(peer), ended: watch::Sender::new(None) }))
+    }
+}
+
+/// The members of an object written with `json!`.
+pub(crate) fn params(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Reads a starting process's standard output for its one line.
+async fn is_ready(stdout: Option<std::process::ChildStdout>) -> bool {
+    let Some(Ok(stdout)) = stdout.map(tokio::process::ChildStdout::from_std) else { return false };
+    let mut line = String::new();
+    let read = BufReader::new(stdout.take(256)).read_line(&mut line).await;
+    read.is_ok() && line.trim_end() == "ready"
+}
+
+/// The last line of what was written to `log` after `from`.
+fn last_line(log: &Path, from: u64) -> Option<String> {
+    let mut file = fs::File::open(log).ok()?;
+    let from = from.max(file.metadata().ok()?.len().saturating_sub(64 << 10));
+    file.seek(SeekFrom::Start(from)).ok()?;
+    let mut text = Vec::new();
+    file.take(64 << 10).read_to_end(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(shorten)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_of_a_log_is_what_was_said_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("host.log");
+        fs::write(&log, "an old trouble\n").unwrap();
+        assert_eq!(last_line(&log, 15), None);
+        fs::write(&log, "an old trouble\nfirst\nthe port is busy\n\n").unwrap();
+        assert_eq!(last_line(&log, 15).unwrap(), "the port is busy");
+    }
+}
