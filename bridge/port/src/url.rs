@@ -40,6 +40,12 @@ impl UrlError {
     fn new(input: &str, at: usize, message: impl Into<String>) -> Self {
         Self { input: input.to_owned(), at, message: message.into() }
     }
+
+    /// The same on one line, for places that have no room for a caret.
+    pub fn sentence(&self) -> String {
+        let column = self.input.get(..self.at).map_or(0, |s| s.chars().count()) + 1;
+        format!("{} (at character {column} of {:?})", self.message, self.input)
+    }
 }
 
 impl fmt::Display for UrlError {
