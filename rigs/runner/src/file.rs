@@ -1,0 +1,424 @@
+//! The rig file as it is written: serde types with the place of every value that can be wrong. No checks and no
+//! defaults here; never `flatten`, `untagged` or internally tagged, which lose the places.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_spanned::Spanned;
+
+/// A value and where it stands in the file.
+#[derive(Debug, Clone)]
+pub struct At<T> {
+    pub value: T,
+    pub span: Range<usize>,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<T>::deserialize(deserializer)?;
+        let span = spanned.span();
+        Ok(Self { value: spanned.into_inner(), span })
+    }
+}
+
+/// The schema of a wrapper is the schema of what it wraps.
+macro_rules! schema_of_inner {
+    ($($wrapper:ident => $inner:ty),*) => {$(
+        impl<T: JsonSchema> JsonSchema for $wrapper<T> {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                <$inner>::schema_name()
+            }
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                generator.subschema_for::<$inner>()
+            }
+        }
+    )*};
+}
+schema_of_inner!(At => T, Entries => BTreeMap<String, T>);
+
+/// A table with free keys, in the order of the file.
+#[derive(Debug, Clone)]
+pub struct Entries<T>(pub Vec<(At<String>, At<T>)>);
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Read<T> {
+            type Value = Entries<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries: Vec<(At<String>, At<T>)> = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                entries.sort_by_key(|(key, _)| key.span.start);
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Read(std::marker::PhantomData))
+    }
+}
+
+/// A time such as `250us`, `10ms`, `1.5s` or `2min`.
+#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline, extend("pattern" = r"^[0-9]+(\.[0-9]+)?\s*(us|ms|s|min)$"))]
+pub struct TimeText(pub String);
+
+/// A whole number; for coils also `true` and `false`.
+#[derive(Debug, Clone, Copy)]
+pub struct Number(pub i64);
+
+/// One address (`0`) or a range of addresses, both ends included (`"0..9"`).
+#[derive(Debug, Clone)]
+pub enum Addresses {
+    One(i64),
+    Text(String),
+}
+
+/// One value for each address of the key, or a list of values from there on.
+#[derive(Debug, Clone)]
+pub enum Values {
+    One(Number),
+    List(Vec<At<Number>>),
+}
+
+/// `Deserialize` by looking at what the value is, inside [`At`], so that its place is kept.
+macro_rules! by_look {
+    ($type:ty, $expecting:literal, { $($method:tt)* }) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Look;
+                impl<'de> Visitor<'de> for Look {
+                    type Value = $type;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str($expecting)
+                    }
+
+                    $($method)*
+                }
+                deserializer.deserialize_any(Look)
+            }
+        }
+    };
+}
+
+by_look!(Number, "a whole number", {
+    fn visit_i64<E: Error>(self, n: i64) -> Result<Number, E> {
+        Ok(Number(n))
+    }
+    fn visit_bool<E: Error>(self, b: bool) -> Result<Number, E> {
+        Ok(Number(b.into()))
+    }
+});
+
+by_look!(Addresses, "an address or a range such as \"0..9\"", {
+    fn visit_i64<E: Error>(self, n: i64) -> Result<Addresses, E> {
+        Ok(Addresses::One(n))
+    }
+    fn visit_str<E: Error>(self, s: &str) -> Result<Addresses, E> {
+        Ok(Addresses::Text(s.to_owned()))
+    }
+});
+
+by_look!(Values, "a whole number or a list of them", {
+    fn visit_i64<E: Error>(self, n: i64) -> Result<Values, E> {
+        Ok(Values::One(Number(n)))
+    }
+    fn visit_bool<E: Error>(self, b: bool) -> Result<Values, E> {
+        Ok(Values::One(Number(b.into())))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Values, A::Error> {
+        let mut list = Vec::new();
+        while let Some(n) = seq.next_element()? {
+            list.push(n);
+        }
+        Ok(Values::List(list))
+    }
+});
+
+macro_rules! fixed_schema {
+    ($($type:ident: $schema:tt),*) => {$(
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )*};
+}
+fixed_schema!(
+    Number: {"type": ["integer", "boolean"]},
+    Addresses: {"type": ["integer", "string"], "pattern": r"^[0-9]+(\.\.[0-9]+)?$", "minimum": 0, "maximum": 65535},
+    Values: {"type": ["integer", "boolean", "array"], "items": {"type": ["integer", "boolean"]}}
+);
+
+/// A rig: what is wired to what, and the steps that put it to the test.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "hilrig rig file, version 1")]
+pub struct RigFile {
+    /// What the rig is called in results.
+    pub name: At<String>,
+    /// Start value of everything random; printed in the result. Default 1.
+    pub seed: Option<At<i64>>,
+    /// The whole run must end within this time. Default 60s.
+    pub timeout: Option<At<TimeText>>,
+    /// Lines, by name. Other parts name them in `port`, `a` and `b`.
+    #[serde(default)]
+    pub ports: Entries<Port>,
+    /// Simulators, by name.
+    #[serde(default)]
+    pub sim: Entries<Sim>,
+    /// Bridge links, by name: bytes from either end go to the other. Faults act on links.
+    #[serde(default)]
+    pub link: Entries<LinkEnds>,
+    /// Modbus masters, by name.
+    #[serde(default)]
+    pub master: Entries<Master>,
+    /// What happens, in order.
+    #[serde(default)]
+    pub step: Vec<At<Step>>,
+}
+
+/// A line: exactly one of the keys.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Port {
+    /// A virtual null modem; its ends are called NAME.a and NAME.b.
+    Pair(Pair),
+    /// Any port URL, for example "/dev/ttyUSB0?baud=19200&format=8E1" or "tcp:192.168.0.5:4001".
+    Url(At<String>),
+}
+
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// Bits per second. Default 9600.
+    #[schemars(range(min = 50, max = 4_000_000))]
+    pub baud: Option<At<i64>>,
+    /// Data bits, parity (N, E, O, M, S), stop bits. Default "8N1".
+    pub format: Option<At<String>>,
+}
+
+/// A simulator: exactly one of the keys.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sim {
+    /// A PLC: a Modbus RTU slave.
+    Plc(PlcSim),
+}
+
+/// A PLC. It has the addresses that its tables name, and answers others with exception 2.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlcSim {
+    /// The port it sits on.
+    pub port: At<String>,
+    /// Its unit id. Default 1.
+    #[schemars(range(min = 1, max = 247))]
+    pub unit: Option<At<i64>>,
+    /// Holding registers: address or range = value, or address = [values from there on].
+    #[serde(default)]
+    pub holding: Entries<Values>,
+    /// Input registers.
+    #[serde(default)]
+    pub input: Entries<Values>,
+    /// Coils.
+    #[serde(default)]
+    pub coils: Entries<Values>,
+    /// Discrete inputs.
+    #[serde(default)]
+    pub discrete: Entries<Values>,
+}
+
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkEnds {
+    pub a: At<String>,
+    pub b: At<String>,
+}
+
+/// A Modbus RTU master that polls a unit.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Master {
+    /// The port it sits on.
+    pub port: At<String>,
+    /// The unit it asks. Default 1.
+    #[schemars(range(min = 1, max = 247))]
+    pub unit: Option<At<i64>>,
+    /// What it reads again and again, by name. Steps name a poll MASTER.POLL.
+    #[serde(default)]
+    pub poll: Entries<Poll>,
+}
+
+/// A poll reads exactly one of `holding`, `input`, `coils`, `discrete`.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Poll {
+    pub holding: Option<At<Addresses>>,
+    pub input: Option<At<Addresses>>,
+    pub coils: Option<At<Addresses>>,
+    pub discrete: Option<At<Addresses>>,
+    /// How often. Default 100ms.
+    pub every: Option<At<TimeText>>,
+    /// How long to wait for the reply. Default 500ms.
+    pub timeout: Option<At<TimeText>>,
+    /// How often to ask again when no good reply came in time. Default 0.
+    #[schemars(range(min = 0, max = 100))]
+    pub retries: Option<At<i64>>,
+}
+
+/// One step: exactly one of the keys.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Let time pass.
+    Wait(At<TimeText>),
+    /// Wait until something new is as it should be; fails when it is not within the time.
+    Expect(At<Box<Claim>>),
+    /// Something must be so now.
+    Assert(At<Box<Claim>>),
+    /// Arm a fault on a link.
+    Inject(At<Inject>),
+    /// Take a fault away, whether it has fired or not.
+    Clear(At<String>),
+    /// Time a number of round trips and compare with limits.
+    Measure(At<Box<Measure>>),
+    /// Write a register or coil, in a simulator or through a master over the line.
+    Set(At<Box<Set>>),
+}
+
+/// A claim is a subject and a comparison. Subjects:
+/// `poll` + `address` (a value as read over the line), `sim` + one of the tables (a value in the simulator),
+/// `poll` or `master` + `count` (a counter since the start), `fault` (how often it fired),
+/// `bytes_lost` (bytes that vanished other than by a fault).
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// MASTER.POLL
+    pub poll: Option<At<String>>,
+    #[schemars(range(min = 0, max = 65535))]
+    pub address: Option<At<i64>>,
+    /// Name of a master.
+    pub master: Option<At<String>>,
+    /// Name of a counter of a poll or master.
+    #[schemars(extend("enum" = crate::plan::Count::NAMES))]
+    pub count: Option<At<String>>,
+    /// Name of a simulator.
+    pub sim: Option<At<String>>,
+    pub holding: Option<At<i64>>,
+    pub input: Option<At<i64>>,
+    pub coils: Option<At<i64>>,
+    pub discrete: Option<At<i64>>,
+    /// Name of a fault.
+    pub fault: Option<At<String>>,
+    /// Name of a link, or "all".
+    pub bytes_lost: Option<At<String>>,
+
+    pub equals: Option<At<Number>>,
+    pub not_equals: Option<At<Number>>,
+    /// [lowest, highest], both included.
+    #[serde(rename = "in")]
+    #[schemars(length(min = 2, max = 2))]
+    pub within_range: Option<At<Vec<At<Number>>>>,
+
+    /// How long to wait for it (expect only).
+    pub within: Option<At<TimeText>>,
+}
+
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Inject {
+    /// What other steps call this fault.
+    pub name: At<String>,
+    /// Name of the link.
+    pub link: At<String>,
+    /// "drop": frames vanish on the link.
+    #[schemars(extend("enum" = crate::steps::FAULT_KINDS))]
+    pub fault: At<String>,
+    /// "a->b" or "b->a", as the link names its ends.
+    #[schemars(extend("enum" = crate::steps::DIRECTIONS))]
+    pub direction: At<String>,
+    /// How many frames. Default 1.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub count: Option<At<i64>>,
+}
+
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// MASTER.POLL whose round trips are timed, from the last byte of the request to the last of the reply.
+    pub rtt: At<String>,
+    /// How many round trips.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub count: At<i64>,
+    /// They must have come within this time.
+    pub within: Option<At<TimeText>>,
+    /// Half of them are no longer than this.
+    pub p50: Option<TimeLimit>,
+    /// 99 of 100 are no longer than this.
+    pub p99: Option<TimeLimit>,
+    /// None is longer than this.
+    pub max: Option<TimeLimit>,
+    /// Requests that got no good reply in time.
+    pub loss: Option<CountLimit>,
+}
+
+/// Above `max` fails; above `marginal` passes as marginal.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimeLimit {
+    pub max: At<TimeText>,
+    pub marginal: Option<At<TimeText>>,
+}
+
+/// Above `max` fails; above `marginal` passes as marginal.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CountLimit {
+    pub max: At<i64>,
+    pub marginal: Option<At<i64>>,
+}
+
+/// Writes `value` to one address of `holding` or `coils`; in a simulator also of `input` and `discrete`.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Set {
+    pub sim: Option<At<String>>,
+    pub master: Option<At<String>>,
+    pub holding: Option<At<i64>>,
+    pub input: Option<At<i64>>,
+    pub coils: Option<At<i64>>,
+    pub discrete: Option<At<i64>>,
+    pub value: At<Number>,
+    /// How long a write over the line may take. Default 1s.
+    pub within: Option<At<TimeText>>,
+}
+
+/// JSON Schema of the rig file, version 1.
+pub fn schema() -> Schema {
+    schemars::schema_for!(RigFile)
+}

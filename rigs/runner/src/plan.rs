@@ -1,0 +1,316 @@
+//! A rig that has been checked: every name resolved, every default filled in. Nothing here can be wrong any more,
+//! and nothing here touches a port.
+
+use std::path::Path;
+use std::time::Duration;
+
+use hilrig_port::{Format, PortUrl};
+
+use crate::problem::RigError;
+
+/// A checked rig, ready to run any number of times.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub name: String,
+    /// The file as the user named it.
+    pub file: String,
+    pub seed: u64,
+    pub timeout: Duration,
+    pub(crate) ports: Vec<PortPlan>,
+    pub(crate) sims: Vec<SimPlan>,
+    pub(crate) links: Vec<LinkPlan>,
+    pub(crate) masters: Vec<MasterPlan>,
+    pub(crate) faults: Vec<FaultPlan>,
+    pub(crate) steps: Vec<StepPlan>,
+}
+
+impl Plan {
+    /// Reads and checks a rig file. Touches no port.
+    ///
+    /// # Errors
+    /// All that is wrong, with the places in the file.
+    pub fn load(path: &Path) -> Result<Self, miette::Report> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|e| RigError::unreadable(&name, &e))?;
+        let text = String::from_utf8(bytes).map_err(|e| RigError::not_text(&name, &e))?;
+        Self::parse(&text, &name)
+    }
+
+    /// Checks a rig from memory; `name` is what messages call the file.
+    ///
+    /// # Errors
+    /// All that is wrong, with the places in the text.
+    pub fn parse(text: &str, name: &str) -> Result<Self, miette::Report> {
+        Ok(crate::check::check(text, name)?)
+    }
+
+    /// How many steps it has.
+    pub fn steps(&self) -> usize {
+        self.steps.len()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct PortPlan {
+    pub name: String,
+    pub kind: PortKind,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum PortKind {
+    Pair { baud: u32, format: Format },
+    Url(PortUrl),
+}
+
+/// What a station or a link end sits on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seat {
+    /// Index of the port.
+    pub port: usize,
+    /// 0 is end a, 1 is end b; 0 for a URL.
+    pub end: usize,
+}
+
+impl Plan {
+    /// The name of a seat as the rig file writes it.
+    pub(crate) fn seat_name(&self, seat: Seat) -> String {
+        let port = &self.ports[seat.port];
+        match port.kind {
+            PortKind::Pair { .. } => format!("{}.{}", port.name, ["a", "b"][seat.end]),
+            PortKind::Url(_) => port.name.clone(),
+        }
+    }
+
+    /// Baud rate and format of the line at a seat.
+    pub(crate) fn line_at(&self, seat: Seat) -> (u32, Format) {
+        match &self.ports[seat.port].kind {
+            PortKind::Pair { baud, format } => (*baud, *format),
+            PortKind::Url(PortUrl::Serial { options, .. }) => (options.baud, options.format),
+            PortKind::Url(_) => (19_200, Format::default()),
+        }
+    }
+}
+
+/// The four tables of Modbus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    Holding,
+    Input,
+    Coils,
+    Discrete,
+}
+
+impl Table {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Holding => "holding",
+            Self::Input => "input",
+            Self::Coils => "coils",
+            Self::Discrete => "discrete",
+        }
+    }
+
+    pub fn is_bits(self) -> bool {
+        matches!(self, Self::Coils | Self::Discrete)
+    }
+
+    /// How many one request may read.
+    pub fn most_at_once(self) -> u32 {
+        if self.is_bits() { 2000 } else { 125 }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SimPlan {
+    pub name: String,
+    pub seat: Seat,
+    pub unit: u8,
+    /// (table, address, value), each address once.
+    pub cells: Vec<(Table, u16, u16)>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct LinkPlan {
+    pub name: String,
+    pub ends: [Seat; 2],
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct MasterPlan {
+    pub name: String,
+    pub seat: Seat,
+    pub unit: u8,
+    pub polls: Vec<PollPlan>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct PollPlan {
+    pub name: String,
+    pub table: Table,
+    pub first: u16,
+    pub count: u16,
+    pub every: Duration,
+    pub timeout: Duration,
+    pub retries: u32,
+}
+
+/// Everything that some `inject` arms.
+#[derive(Debug, Clone)]
+pub(crate) struct FaultPlan {
+    pub name: String,
+    pub link: usize,
+    /// 0 from a to b, 1 from b to a.
+    pub direction: usize,
+    pub count: u32,
+    pub line: usize,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct StepPlan {
+    /// Line in the rig file, from 1.
+    pub line: usize,
+    /// `expect`, `wait` and so on.
+    pub kind: &'static str,
+    /// The step in words.
+    pub text: String,
+    pub action: Action,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    Wait(Duration),
+    Expect { subject: Subject, test: Test, within: Duration },
+    Assert { subject: Subject, test: Test },
+    Inject { fault: usize },
+    Clear { fault: usize },
+    Measure(MeasurePlan),
+    SetSim { sim: usize, table: Table, address: u16, value: u16 },
+    SetMaster { master: usize, table: Table, address: u16, value: u16, within: Duration },
+}
+
+/// What a claim is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Subject {
+    /// A value as last read over the line.
+    Polled { master: usize, poll: usize, address: u16 },
+    /// A counter of a poll, or of a whole master.
+    Counted { master: usize, poll: Option<usize>, count: Count },
+    /// A value in the simulator.
+    Simulated { sim: usize, table: Table, address: u16 },
+    /// How often a fault has fired.
+    Fired { fault: usize },
+    /// Bytes that vanished other than by a fault, on one link or all.
+    BytesLost { link: Option<usize> },
+}
+
+/// What a master counts, since the run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Count {
+    Requests,
+    Replies,
+    Timeouts,
+    Retries,
+    Recovered,
+    Exceptions,
+    Failures,
+}
+
+impl Count {
+    const ALL: [Self; 7] = [
+        Self::Requests,
+        Self::Replies,
+        Self::Timeouts,
+        Self::Retries,
+        Self::Recovered,
+        Self::Exceptions,
+        Self::Failures,
+    ];
+    pub const NAMES: [&'static str; 7] =
+        ["requests", "replies", "timeouts", "retries", "recovered", "exceptions", "failures"];
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.name() == name)
+    }
+
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+/// What a value is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Test {
+    Equals(i64),
+    NotEquals(i64),
+    In(i64, i64),
+}
+
+impl Test {
+    pub fn holds(self, value: i64) -> bool {
+        match self {
+            Self::Equals(n) => value == n,
+            Self::NotEquals(n) => value != n,
+            Self::In(low, high) => (low..=high).contains(&value),
+        }
+    }
+}
+
+impl std::fmt::Display for Test {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Equals(n) => write!(f, "= {n}"),
+            Self::NotEquals(n) => write!(f, "other than {n}"),
+            Self::In(low, high) => write!(f, "in {low}..{high}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct MeasurePlan {
+    pub master: usize,
+    pub poll: usize,
+    pub count: u64,
+    pub within: Duration,
+    pub limits: Vec<LimitPlan>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LimitPlan {
+    pub of: Limited,
+    pub max: u64,
+    pub marginal: Option<u64>,
+}
+
+/// What a limit of a measurement is about; times are in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limited {
+    P50,
+    P99,
+    Max,
+    Loss,
+}
+
+impl Limited {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::P50 => "p50",
+            Self::P99 => "p99",
+            Self::Max => "max",
+            Self::Loss => "loss",
+        }
+    }
+}
+
+/// A time as people read it: three figures, a fitting unit.
+pub(crate) fn show_time(time: Duration) -> String {
+    let us = time.as_nanos() as f64 / 1000.0;
+    let (value, unit) = match us {
+        us if us < 1000.0 => (us, "us"),
+        us if us < 1_000_000.0 => (us / 1000.0, "ms"),
+        us => (us / 1_000_000.0, "s"),
+    };
+    let digits = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let text = format!("{value:.digits$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text} {unit}")
+}
