@@ -1,0 +1,423 @@
+//! `hilrig link` between two ports against socat and a C poll loop, all in one run. It measures programs from outside and knows nothing of
+//! their insides.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::child::{Child, on_path, read_summary, traced};
+use crate::line::{End, Line, Pattern, check_port};
+use crate::report::{Floor, Rounds, Table, figure, print_floors, quantile, with_ratio};
+
+const SIZES: [usize; 3] = [1, 16, 256];
+const GAP: Duration = Duration::from_micros(400);
+const LOOP: &str = "C poll loop";
+const OURS: &str = "hilrig link";
+const SOCAT: &str = "socat";
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// A smoke run of a few seconds; its figures mean little
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    json: bool,
+    /// Let the programs bridge these two ports instead of two PTYs of our own; needs --far
+    #[arg(long, num_args = 2, value_names = ["A", "B"], requires = "far")]
+    ports: Vec<PathBuf>,
+    /// The ports wired to A and to B, which the bench itself opens
+    #[arg(long, num_args = 2, value_names = ["FAR_A", "FAR_B"], requires = "ports")]
+    far: Vec<PathBuf>,
+    /// Baud rate of given ports (8N1)
+    #[arg(long, default_value_t = 115_200)]
+    baud: u32,
+    /// Latency rounds
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// The hilrig binary; by default the one beside this program
+    #[arg(long, value_name = "PATH")]
+    hilrig: Option<PathBuf>,
+    /// Leave out a program of this name; may be repeated
+    #[arg(long, value_name = "NAME")]
+    skip: Vec<String>,
+}
+
+/// A program under measurement: how it is called with the two ports.
+#[derive(Debug)]
+struct Program {
+    name: &'static str,
+    argv: Vec<OsString>,
+    figures: Figures,
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    /// Per size: the p50 of each round in us, and all samples.
+    p50: [Rounds; 3],
+    samples: [Vec<f64>; 3],
+    /// CPU in us per message.
+    cpu: Rounds,
+    /// System calls per message by name.
+    calls: BTreeMap<String, f64>,
+    /// MB/s and CPU seconds per 100 MB: one way, duplex.
+    rate: [Rounds; 2],
+    cpu_bulk: [Rounds; 2],
+}
+
+struct Plan {
+    rounds: usize,
+    messages: usize,
+    bulk_rounds: usize,
+    /// Bytes of one way; duplex takes half of it in each direction.
+    bulk: usize,
+    traced: usize,
+}
+
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let given = !options.ports.is_empty();
+    let mut plan = if options.quick {
+        Plan { rounds: 3, messages: 20, bulk_rounds: 2, bulk: 1_000_000, traced: 100 }
+    } else {
+        Plan { rounds: 14, messages: 150, bulk_rounds: 7, bulk: 20_000_000, traced: 1000 }
+    };
+    plan.rounds = options.rounds.unwrap_or(plan.rounds).max(1);
+    if given {
+        // A real line: two seconds of it per bulk run, and few of them.
+        plan.bulk = options.baud as usize / 5;
+        plan.bulk_rounds = 2;
+        plan.messages = plan.messages.min(40);
+        plan.traced = plan.traced.min(200);
+    }
+    let temporary = tempfile::tempdir()?;
+    let line = if given {
+        options.ports.iter().chain(&options.far).try_for_each(|port| check_port(port))?;
+        let end = |side: usize| End::given(&options.ports[side], &options.far[side], options.baud);
+        Line { ends: [end(0)?, end(1)?], patience: Duration::from_secs(3) }
+    } else {
+        Line { ends: [End::pty()?, End::pty()?], patience: Duration::from_secs(2) }
+    };
+    let (mut programs, notes) = programs(options, &line, temporary.path())?;
+
+    let mut one_hop = Figures::default();
+    for round in 0..plan.rounds {
+        let turn = round % programs.len();
+        programs.rotate_left(turn);
+        for program in &mut programs {
+            latency_round(program, &line, &plan, temporary.path())?;
+        }
+        programs.rotate_right(turn);
+        one_hop_round(&mut one_hop, &line, &plan)?;
+    }
+    let pattern = Pattern::new();
+    for round in 0..plan.bulk_rounds {
+        let turn = round % programs.len();
+        programs.rotate_left(turn);
+        for program in &mut programs {
+            bulk_round(program, &line, &plan, &pattern, temporary.path())?;
+        }
+        programs.rotate_right(turn);
+    }
+    if let Some(strace) = on_path("strace") {
+        for program in &mut programs {
+            count_calls(program, &strace, &line, plan.traced, temporary.path())?;
+        }
+    }
+    let floors = floors(&programs);
+    if options.json {
+        println!("{}", as_json(&programs, &one_hop, &floors, &notes));
+    } else {
+        print(&programs, &one_hop, &plan, given);
+        print_floors(&floors);
+        notes.iter().for_each(|note| println!("\nnote: {note}"));
+    }
+    Ok(())
+}
+
+/// The programs that can be measured here, and a sentence about each that cannot.
+fn programs(
+    options: &Options,
+    line: &Line,
+    temporary: &Path,
+) -> Result<(Vec<Program>, Vec<String>), Failure> {
+    let (a, b) = (&line.ends[0].port, &line.ends[1].port);
+    let baud = options.baud;
+    let hilrig = match &options.hilrig {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("hilrig"),
+    };
+    let poll_loop = temporary.join("poll_loop");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("poll_loop.c");
+    let compiled = Command::new("cc").args(["-O2", "-o"]).arg(&poll_loop).arg(source).status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        return Err(Failure::Missing("the C poll loop cannot be compiled: is `cc` installed?".to_owned()));
+    }
+    let url = |port: &Path| -> OsString {
+        if options.ports.is_empty() {
+            port.into()
+        } else {
+            format!("serial:{}?baud={baud}", port.display()).into()
+        }
+    };
+    let file = |port: &Path| -> OsString {
+        let speed = if options.ports.is_empty() { String::new() } else { format!(",b{baud}") };
+        format!("{},raw,echo=0{speed}", port.display()).into()
+    };
+    let c = |flags: &[&str]| {
+        let mut argv: Vec<OsString> = vec![poll_loop.clone().into()];
+        argv.extend(flags.iter().map(OsString::from));
+        argv.extend(["-b".into(), baud.to_string().into(), a.into(), b.into()]);
+        argv
+    };
+    let mut notes = Vec::new();
+    let mut list = vec![
+        (OURS, vec![hilrig.into(), "link".into(), url(a), url(b)]),
+        (LOOP, c(&[])),
+        ("C epoll loop", c(&["-e"])),
+    ];
+    match on_path("socat") {
+        Some(socat) => list.push((SOCAT, vec![socat.into(), file(a), file(b)])),
+        None => notes.push("skipped: socat is not installed (Debian package socat)".to_owned()),
+    }
+    if on_path("strace").is_none() {
+        notes.push("skipped: system calls; strace is not installed (Debian package strace)".to_owned());
+    }
+    list.retain(|(name, _)| !options.skip.iter().any(|skipped| skipped == name));
+    let program = |(name, argv)| Program { name, argv, figures: Figures::default() };
+    Ok((list.into_iter().map(program).collect(), notes))
+}
+
+fn command(argv: &[OsString]) -> Command {
+    let mut command = Command::new(&argv[0]);
+    command.args(&argv[1..]).stdout(Stdio::null());
+    command
+}
+
+fn start(program: &Program, line: &Line, temporary: &Path) -> Result<Child, Failure> {
+    let mut child = Child::start(program.name, &mut command(&program.argv), temporary)?;
+    line.settle(&mut child)?;
+    Ok(child)
+}
+
+/// Adds what went wrong to the program it happened to.
+fn blame<T>(program: &str, outcome: Result<T, Failure>) -> Result<T, Failure> {
+    outcome.map_err(|failure| match failure {
+        Failure::Wrong(message) => Failure::Wrong(format!("{program}: {message}")),
+        Failure::Missing(message) => Failure::Missing(format!("{program}: {message}")),
+    })
+}
+
+/// `count` messages in each direction by turns, each different from the one before; samples in us.
+fn pings(
+    size: usize,
+    count: usize,
+    mut ping: impl FnMut(usize, &[u8]) -> Result<Duration, Failure>,
+) -> Result<Vec<f64>, Failure> {
+    let mut message = vec![0; size];
+    let mut samples = Vec::with_capacity(2 * count);
+    for number in 0..count {
+        for from in [0, 1] {
+            message
+                .iter_mut()
+                .enumerate()
+                .for_each(|(at, byte)| *byte = (number * 7 + from * 3 + at + size) as u8);
+            sleep(GAP);
+            samples.push(ping(from, &message)?.as_secs_f64() * 1e6);
+        }
+    }
+    Ok(samples)
+}
+
+fn latency_round(program: &mut Program, line: &Line, plan: &Plan, temporary: &Path) -> Result<(), Failure> {
+    let child = start(program, line, temporary)?;
+    let name = program.name;
+    blame(name, pings(16, 10, |from, message| line.ping(from, message)))?;
+    let before = child.cpu();
+    for (index, size) in SIZES.into_iter().enumerate() {
+        let samples = blame(name, pings(size, plan.messages, |from, message| line.ping(from, message)))?;
+        program.figures.p50[index].0.push(quantile(&samples, 0.5));
+        program.figures.samples[index].extend(samples);
+    }
+    let messages = (SIZES.len() * 2 * plan.messages) as f64;
+    program.figures.cpu.0.push((child.cpu() - before).as_secs_f64() * 1e6 / messages);
+    Ok(())
+}
+
+fn one_hop_round(figures: &mut Figures, line: &Line, plan: &Plan) -> Result<(), Failure> {
+    line.ends.iter().try_for_each(End::clear)?;
+    if line.ping_one_hop(0, b"warm").is_none() {
+        return Ok(());
+    }
+    for (index, size) in SIZES.into_iter().enumerate() {
+        let one =
+            |from: usize, message: &[u8]| line.ping_one_hop(from, message).unwrap_or(Ok(Duration::ZERO));
+        let samples = blame("one hop", pings(size, plan.messages, one))?;
+        figures.p50[index].0.push(quantile(&samples, 0.5));
+        figures.samples[index].extend(samples);
+    }
+    Ok(())
+}
+
+fn bulk_round(
+    program: &mut Program,
+    line: &Line,
+    plan: &Plan,
+    pattern: &Pattern,
+    temporary: &Path,
+) -> Result<(), Failure> {
+    let child = start(program, line, temporary)?;
+    for (index, (directions, total)) in
+        [(&[0][..], plan.bulk), (&[0, 1], plan.bulk / 2)].into_iter().enumerate()
+    {
+        let before = child.cpu();
+        let took = blame(program.name, line.flood(directions, total, pattern))?;
+        let megabytes = (directions.len() * total) as f64 / 1e6;
+        program.figures.rate[index].0.push(megabytes / took.as_secs_f64());
+        program.figures.cpu_bulk[index].0.push((child.cpu() - before).as_secs_f64() * 100.0 / megabytes);
+    }
+    Ok(())
+}
+
+/// Two runs under `strace -c` that differ only in the number of messages: what start and stop cost falls out.
+fn count_calls(
+    program: &mut Program,
+    strace: &Path,
+    line: &Line,
+    messages: usize,
+    temporary: &Path,
+) -> Result<(), Failure> {
+    let mut runs = Vec::new();
+    for count in [20, 20 + messages] {
+        let summary = temporary.join(format!("calls-{count}"));
+        let _ = std::fs::remove_file(&summary);
+        let mut traced = traced(strace, &program.argv, &summary);
+        let mut child = Child::start(program.name, traced.stdout(Stdio::null()), temporary)?;
+        line.settle(&mut child)?;
+        blame(program.name, pings(16, count / 2, |from, message| line.ping(from, message)))?;
+        child.stop();
+        runs.push(read_summary(&summary)?);
+    }
+    let of = |run: usize, name: &String| runs[run].get(name).copied().unwrap_or(0) as f64;
+    let names = runs[0].keys().chain(runs[1].keys());
+    program.figures.calls =
+        names.map(|name| (name.clone(), (of(1, name) - of(0, name)) / messages as f64)).collect();
+    Ok(())
+}
+
+impl Figures {
+    fn calls_per_message(&self) -> f64 {
+        if self.calls.is_empty() { f64::NAN } else { self.calls.values().sum() }
+    }
+}
+
+fn floors(programs: &[Program]) -> Vec<Floor> {
+    let by_name =
+        |name: &str| programs.iter().find(|program| program.name == name).map(|program| &program.figures);
+    let Some(ours) = by_name(OURS) else { return Vec::new() };
+    let ratio =
+        |peer: &str, of: &dyn Fn(&Figures) -> f64| by_name(peer).map_or(f64::NAN, |peer| of(ours) / of(peer));
+    let mut floors = Vec::new();
+    for (index, size) in SIZES.into_iter().enumerate() {
+        let what = format!("p50 at {size} B, best round, of the C poll loop's");
+        floors.push(Floor::new(what, 1.10, ratio(LOOP, &|figures| figures.p50[index].best())));
+    }
+    let cpu = ratio(SOCAT, &|figures| figures.cpu.best());
+    floors.push(Floor::new("CPU per message, best round, of socat's", 0.70, cpu));
+    floors.push(Floor::new("system calls per message", 3.1, ours.calls_per_message()));
+    floors
+}
+
+fn print(programs: &[Program], one_hop: &Figures, plan: &Plan, given: bool) {
+    let by_name =
+        |name: &str| programs.iter().find(|program| program.name == name).map(|program| &program.figures);
+    let nothing = Figures::default();
+    let (poll_loop, socat) = (by_name(LOOP).unwrap_or(&nothing), by_name(SOCAT).unwrap_or(&nothing));
+    let title = format!(
+        "One message, write to read, us (x = of the C poll loop's); {} rounds of {} messages in each direction",
+        plan.rounds, plan.messages
+    );
+    let header =
+        ["", "1 B best", "median", "16 B best", "median", "256 B best", "median", "16 B p99", "256 B p99"];
+    let mut table = Table::new(title, &header);
+    let one_hop = ("one hop, no bridge", one_hop);
+    let rows = programs.iter().map(|program| (program.name, &program.figures));
+    for (name, figures) in rows.chain((!given).then_some(one_hop)) {
+        let mut row = vec![name.to_owned()];
+        for (ours, theirs) in figures.p50.iter().zip(&poll_loop.p50) {
+            row.push(with_ratio(ours.best(), theirs.best()));
+            row.push(with_ratio(ours.median(), theirs.median()));
+        }
+        row.extend([1, 2].map(|size| figure(quantile(&figures.samples[size], 0.99))));
+        table.row(row);
+    }
+    table.print();
+
+    let header = ["", "CPU us best", "CPU us median", "system calls", "which"];
+    let mut table = Table::new("What one message costs (x = of socat's)", &header);
+    for Program { name, figures, .. } in programs {
+        let mut calls: Vec<_> = figures.calls.iter().filter(|(_, count)| **count >= 0.01).collect();
+        calls.sort_by(|a, b| b.1.total_cmp(a.1));
+        table.row(vec![
+            (*name).to_owned(),
+            with_ratio(figures.cpu.best(), socat.cpu.best()),
+            with_ratio(figures.cpu.median(), socat.cpu.median()),
+            with_ratio(figures.calls_per_message(), socat.calls_per_message()),
+            calls.iter().map(|(name, count)| format!("{name} {count:.2}")).collect::<Vec<_>>().join(" "),
+        ]);
+    }
+    table.print();
+
+    let header = ["", "one way MB/s", "best", "duplex MB/s", "best", "CPU s/100 MB", "duplex"];
+    let title = format!("As fast as it goes, median of {} rounds (x = of socat's)", plan.bulk_rounds);
+    let mut table = Table::new(title, &header);
+    for Program { name, figures, .. } in programs {
+        let mut row = vec![(*name).to_owned()];
+        for (ours, theirs) in figures.rate.iter().zip(&socat.rate) {
+            row.push(with_ratio(ours.median(), theirs.median()));
+            row.push(figure(ours.highest()));
+        }
+        for (ours, theirs) in figures.cpu_bulk.iter().zip(&socat.cpu_bulk) {
+            row.push(with_ratio(ours.median(), theirs.median()));
+        }
+        table.row(row);
+    }
+    table.print();
+}
+
+fn as_json(programs: &[Program], one_hop: &Figures, floors: &[Floor], notes: &[String]) -> Value {
+    let sizes = |figures: &Figures| -> Value {
+        let of_size = |(index, size): (usize, usize)| {
+            let p99 = quantile(&figures.samples[index], 0.99);
+            json!({"bytes": size, "p50Us": figures.p50[index].json(), "p99Us": p99})
+        };
+        SIZES.into_iter().enumerate().map(of_size).collect()
+    };
+    let bulk = |figures: &Figures, index: usize| {
+        let cpu = figures.cpu_bulk[index].json();
+        json!({"megabytesPerSecond": figures.rate[index].0, "cpuSecondsPer100MB": cpu})
+    };
+    let program = |program: &Program| {
+        let figures = &program.figures;
+        json!({
+            "name": program.name,
+            "latency": sizes(figures),
+            "cpuUsPerMessage": figures.cpu.json(),
+            "systemCallsPerMessage": figures.calls_per_message(),
+            "systemCalls": figures.calls,
+            "oneWay": bulk(figures, 0),
+            "duplex": bulk(figures, 1),
+        })
+    };
+    json!({
+        "programs": programs.iter().map(program).collect::<Vec<_>>(),
+        "oneHop": sizes(one_hop),
+        "floors": floors.iter().map(Floor::json).collect::<Vec<_>>(),
+        "notes": notes,
+    })
+}

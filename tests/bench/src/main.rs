@@ -1,0 +1,69 @@
+//! The benchmarks' command line: which comparison, how long, table or JSON. It measures nothing itself.
+
+mod bridge;
+mod child;
+mod client;
+mod contract;
+mod line;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Compares hilrig with its peers in one run and prints ratios.
+///
+/// Exit codes: 0 measured (floors reached or not), 1 a peer or hilrig gave wrong content, 2 usage, 3 something needed is missing.
+#[derive(Debug, Parser)]
+#[command(name = "hilrig-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// `hilrig link A B` against socat and a minimal C poll loop: latency, CPU, system calls, throughput
+    Bridge(bridge::Options),
+    /// `status.get` of the daemon against a plain Python server: latency, also during a 10 s action
+    Contract(contract::Options),
+}
+
+/// Why a benchmark ends without a result.
+#[derive(Debug)]
+pub enum Failure {
+    /// A byte or an answer was not what it had to be: the only thing that makes a benchmark fail.
+    Wrong(String),
+    /// A program, port or permission is missing.
+    Missing(String),
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Failure::Missing(error.to_string())
+    }
+}
+
+impl From<rustix::io::Errno> for Failure {
+    fn from(error: rustix::io::Errno) -> Self {
+        Failure::Missing(error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().what {
+        What::Bridge(options) => bridge::run(&options),
+        What::Contract(options) => contract::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Wrong(message)) => {
+            eprintln!("wrong content: {message}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Missing(message)) => {
+            eprintln!("cannot measure: {message}");
+            ExitCode::from(3)
+        }
+    }
+}
