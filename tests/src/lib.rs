@@ -59,6 +59,12 @@ impl Seeded {
         Self(seed)
     }
 
+    /// Numbers for another thread.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        Self(self.below(u64::MAX))
+    }
+
     /// Any number below `limit` (splitmix64).
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::child::{Child, on_path, read_summary, traced};
+use crate::child::{Child, confine, cores, on_path, read_summary, traced};
 use crate::line::{End, Line, Pattern, check_port};
 use crate::report::{Floor, Rounds, Table, figure, print_floors, quantile, with_ratio};
 
@@ -57,13 +57,23 @@ struct Program {
     figures: Figures,
 }
 
+/// Where bench and program run while single messages are timed.
+const PLACEMENTS: [&str; 2] = ["bench and program on one core", "placed by the kernel"];
+
 #[derive(Debug, Default)]
-struct Figures {
+struct Latency {
     /// Per size: the p50 of each round in us, and all samples.
     p50: [Rounds; 3],
     samples: [Vec<f64>; 3],
     /// CPU in us per message.
     cpu: Rounds,
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    /// By placement. On one core the time is the path through the program and the kernel; left to the kernel it also holds what waking
+    /// another core costs, which in a virtual machine is several times as much, and equal for all programs.
+    latency: [Latency; 2],
     /// System calls per message by name.
     calls: BTreeMap<String, f64>,
     /// MB/s and CPU seconds per 100 MB: one way, duplex.
@@ -85,7 +95,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut plan = if options.quick {
         Plan { rounds: 3, messages: 20, bulk_rounds: 2, bulk: 1_000_000, traced: 100 }
     } else {
-        Plan { rounds: 14, messages: 150, bulk_rounds: 7, bulk: 20_000_000, traced: 1000 }
+        Plan { rounds: 14, messages: 100, bulk_rounds: 7, bulk: 20_000_000, traced: 1000 }
     };
     plan.rounds = options.rounds.unwrap_or(plan.rounds).max(1);
     if given {
@@ -105,15 +115,22 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     };
     let (mut programs, notes) = programs(options, &line, temporary.path())?;
 
-    let mut one_hop = Figures::default();
+    let cores = cores()?;
+    let mut one_hop = Latency::default();
     for round in 0..plan.rounds {
         let turn = round % programs.len();
         programs.rotate_left(turn);
-        for program in &mut programs {
-            latency_round(program, &line, &plan, temporary.path())?;
+        for placement in 0..PLACEMENTS.len() {
+            let one = [cores[round / 2 % cores.len()]];
+            confine(if placement == 0 { &one } else { &cores })?;
+            for program in &mut programs {
+                latency_round(program, placement, &line, &plan, temporary.path())?;
+            }
+            if placement == 0 {
+                one_hop_round(&mut one_hop, &line, &plan)?;
+            }
         }
         programs.rotate_right(turn);
-        one_hop_round(&mut one_hop, &line, &plan)?;
     }
     let pattern = Pattern::new();
     for round in 0..plan.bulk_rounds {
@@ -133,7 +150,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     if options.json {
         println!("{}", as_json(&programs, &one_hop, &floors, &notes));
     } else {
-        print(&programs, &one_hop, &plan, given);
+        print(&programs, &one_hop, &plan);
         print_floors(&floors);
         notes.iter().for_each(|note| println!("\nnote: {note}"));
     }
@@ -234,22 +251,29 @@ fn pings(
     Ok(samples)
 }
 
-fn latency_round(program: &mut Program, line: &Line, plan: &Plan, temporary: &Path) -> Result<(), Failure> {
+fn latency_round(
+    program: &mut Program,
+    placement: usize,
+    line: &Line,
+    plan: &Plan,
+    temporary: &Path,
+) -> Result<(), Failure> {
     let child = start(program, line, temporary)?;
     let name = program.name;
     blame(name, pings(16, 10, |from, message| line.ping(from, message)))?;
+    let figures = &mut program.figures.latency[placement];
     let before = child.cpu();
     for (index, size) in SIZES.into_iter().enumerate() {
         let samples = blame(name, pings(size, plan.messages, |from, message| line.ping(from, message)))?;
-        program.figures.p50[index].0.push(quantile(&samples, 0.5));
-        program.figures.samples[index].extend(samples);
+        figures.p50[index].0.push(quantile(&samples, 0.5));
+        figures.samples[index].extend(samples);
     }
     let messages = (SIZES.len() * 2 * plan.messages) as f64;
-    program.figures.cpu.0.push((child.cpu() - before).as_secs_f64() * 1e6 / messages);
+    figures.cpu.0.push((child.cpu() - before).as_secs_f64() * 1e6 / messages);
     Ok(())
 }
 
-fn one_hop_round(figures: &mut Figures, line: &Line, plan: &Plan) -> Result<(), Failure> {
+fn one_hop_round(figures: &mut Latency, line: &Line, plan: &Plan) -> Result<(), Failure> {
     line.ends.iter().try_for_each(End::clear)?;
     if line.ping_one_hop(0, b"warm").is_none() {
         return Ok(());
@@ -316,60 +340,83 @@ impl Figures {
     }
 }
 
+fn by_name<'a>(programs: &'a [Program], name: &str) -> Option<&'a Figures> {
+    programs.iter().find(|program| program.name == name).map(|program| &program.figures)
+}
+
 fn floors(programs: &[Program]) -> Vec<Floor> {
-    let by_name =
-        |name: &str| programs.iter().find(|program| program.name == name).map(|program| &program.figures);
-    let Some(ours) = by_name(OURS) else { return Vec::new() };
-    let ratio =
-        |peer: &str, of: &dyn Fn(&Figures) -> f64| by_name(peer).map_or(f64::NAN, |peer| of(ours) / of(peer));
+    let Some(ours) = by_name(programs, OURS) else { return Vec::new() };
+    let ratio = |peer: &str, of: &dyn Fn(&Figures) -> f64| {
+        by_name(programs, peer).map_or(f64::NAN, |peer| of(ours) / of(peer))
+    };
     let mut floors = Vec::new();
-    for (index, size) in SIZES.into_iter().enumerate() {
-        let what = format!("p50 at {size} B, best round, of the C poll loop's");
-        floors.push(Floor::new(what, 1.10, ratio(LOOP, &|figures| figures.p50[index].best())));
+    for (placement, place) in PLACEMENTS.into_iter().enumerate() {
+        for (index, size) in SIZES.into_iter().enumerate() {
+            let what = format!("p50 at {size} B, best round, of the C poll loop's; {place}");
+            floors.push(Floor::new(
+                what,
+                1.10,
+                ratio(LOOP, &|figures| figures.latency[placement].p50[index].best()),
+            ));
+        }
     }
-    let cpu = ratio(SOCAT, &|figures| figures.cpu.best());
-    floors.push(Floor::new("CPU per message, best round, of socat's", 0.70, cpu));
+    let what = format!("CPU per message, best round, of socat's; {}", PLACEMENTS[0]);
+    floors.push(Floor::new(what, 0.70, ratio(SOCAT, &|figures| figures.latency[0].cpu.best())));
     floors.push(Floor::new("system calls per message", 3.1, ours.calls_per_message()));
     floors
 }
 
-fn print(programs: &[Program], one_hop: &Figures, plan: &Plan, given: bool) {
-    let by_name =
-        |name: &str| programs.iter().find(|program| program.name == name).map(|program| &program.figures);
+fn print(programs: &[Program], one_hop: &Latency, plan: &Plan) {
     let nothing = Figures::default();
-    let (poll_loop, socat) = (by_name(LOOP).unwrap_or(&nothing), by_name(SOCAT).unwrap_or(&nothing));
-    let title = format!(
-        "One message, write to read, us (x = of the C poll loop's); {} rounds of {} messages in each direction",
-        plan.rounds, plan.messages
-    );
-    let header =
-        ["", "1 B best", "median", "16 B best", "median", "256 B best", "median", "16 B p99", "256 B p99"];
-    let mut table = Table::new(title, &header);
-    let one_hop = ("one hop, no bridge", one_hop);
-    let rows = programs.iter().map(|program| (program.name, &program.figures));
-    for (name, figures) in rows.chain((!given).then_some(one_hop)) {
-        let mut row = vec![name.to_owned()];
-        for (ours, theirs) in figures.p50.iter().zip(&poll_loop.p50) {
-            row.push(with_ratio(ours.best(), theirs.best()));
-            row.push(with_ratio(ours.median(), theirs.median()));
+    let poll_loop = by_name(programs, LOOP).unwrap_or(&nothing);
+    let socat = by_name(programs, SOCAT).unwrap_or(&nothing);
+    for (placement, place) in PLACEMENTS.into_iter().enumerate() {
+        let title = format!(
+            "One message, write to read, us, {place} (x = of the C poll loop's); {} rounds of {} messages in each direction",
+            plan.rounds, plan.messages
+        );
+        let header = [
+            "",
+            "1 B best",
+            "median",
+            "16 B best",
+            "median",
+            "256 B best",
+            "median",
+            "16 B p99",
+            "256 B p99",
+        ];
+        let mut table = Table::new(title, &header);
+        let one_hop =
+            (placement == 0 && !one_hop.samples[0].is_empty()).then_some(("one hop, no bridge", one_hop));
+        let rows = programs.iter().map(|program| (program.name, &program.figures.latency[placement]));
+        for (name, figures) in rows.chain(one_hop) {
+            let mut row = vec![name.to_owned()];
+            for (ours, theirs) in figures.p50.iter().zip(&poll_loop.latency[placement].p50) {
+                row.push(with_ratio(ours.best(), theirs.best()));
+                row.push(with_ratio(ours.median(), theirs.median()));
+            }
+            row.extend([1, 2].map(|size| figure(quantile(&figures.samples[size], 0.99))));
+            table.row(row);
         }
-        row.extend([1, 2].map(|size| figure(quantile(&figures.samples[size], 0.99))));
-        table.row(row);
+        table.print();
     }
-    table.print();
 
-    let header = ["", "CPU us best", "CPU us median", "system calls", "which"];
-    let mut table = Table::new("What one message costs (x = of socat's)", &header);
+    let header = ["", "CPU us, one core", "median", "CPU us, placed", "median", "system calls", "which"];
+    let mut table = Table::new("What one message costs the program, best round (x = of socat's)", &header);
     for Program { name, figures, .. } in programs {
         let mut calls: Vec<_> = figures.calls.iter().filter(|(_, count)| **count >= 0.01).collect();
         calls.sort_by(|a, b| b.1.total_cmp(a.1));
-        table.row(vec![
-            (*name).to_owned(),
-            with_ratio(figures.cpu.best(), socat.cpu.best()),
-            with_ratio(figures.cpu.median(), socat.cpu.median()),
-            with_ratio(figures.calls_per_message(), socat.calls_per_message()),
+        let mut row = vec![(*name).to_owned()];
+        for (ours, theirs) in figures.latency.iter().zip(&socat.latency) {
+            row.push(with_ratio(ours.cpu.best(), theirs.cpu.best()));
+            row.push(with_ratio(ours.cpu.median(), theirs.cpu.median()));
+        }
+        row.push(with_ratio(figures.calls_per_message(), socat.calls_per_message()));
+        row.push(
             calls.iter().map(|(name, count)| format!("{name} {count:.2}")).collect::<Vec<_>>().join(" "),
-        ]);
+        );
+        table.row(row);
     }
     table.print();
 
@@ -390,13 +437,14 @@ fn print(programs: &[Program], one_hop: &Figures, plan: &Plan, given: bool) {
     table.print();
 }
 
-fn as_json(programs: &[Program], one_hop: &Figures, floors: &[Floor], notes: &[String]) -> Value {
-    let sizes = |figures: &Figures| -> Value {
+fn as_json(programs: &[Program], one_hop: &Latency, floors: &[Floor], notes: &[String]) -> Value {
+    let latency = |figures: &Latency| -> Value {
         let of_size = |(index, size): (usize, usize)| {
             let p99 = quantile(&figures.samples[index], 0.99);
             json!({"bytes": size, "p50Us": figures.p50[index].json(), "p99Us": p99})
         };
-        SIZES.into_iter().enumerate().map(of_size).collect()
+        let sizes: Vec<Value> = SIZES.into_iter().enumerate().map(of_size).collect();
+        json!({"sizes": sizes, "cpuUsPerMessage": figures.cpu.json()})
     };
     let bulk = |figures: &Figures, index: usize| {
         let cpu = figures.cpu_bulk[index].json();
@@ -406,8 +454,8 @@ fn as_json(programs: &[Program], one_hop: &Figures, floors: &[Floor], notes: &[S
         let figures = &program.figures;
         json!({
             "name": program.name,
-            "latency": sizes(figures),
-            "cpuUsPerMessage": figures.cpu.json(),
+            "oneCore": latency(&figures.latency[0]),
+            "placedByTheKernel": latency(&figures.latency[1]),
             "systemCallsPerMessage": figures.calls_per_message(),
             "systemCalls": figures.calls,
             "oneWay": bulk(figures, 0),
@@ -416,7 +464,7 @@ fn as_json(programs: &[Program], one_hop: &Figures, floors: &[Floor], notes: &[S
     };
     json!({
         "programs": programs.iter().map(program).collect::<Vec<_>>(),
-        "oneHop": sizes(one_hop),
+        "oneHopOneCore": latency(one_hop),
         "floors": floors.iter().map(Floor::json).collect::<Vec<_>>(),
         "notes": notes,
     })

@@ -120,6 +120,9 @@ impl Floor {
 }
 
 pub fn print_floors(floors: &[Floor]) {
+    if floors.is_empty() {
+        return;
+    }
     let mut table = Table::new("Floors", &["", "at most", "measured", ""]);
     for floor in floors {
         let measured = figure(floor.measured);
