@@ -16,10 +16,12 @@ use crate::client::Address;
 use crate::report::{Floor, Rounds, Table, figure, print_floors, quantile, with_ratio};
 
 const APP: &str = "bridge";
+/// Between rounds, so that a run stays far from using up the client's ports (each connection keeps one for a minute).
+const PAUSE: Duration = Duration::from_millis(150);
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// A smoke run of a few seconds with a 1 s action; its figures mean little
+    /// A smoke run of a few seconds with a 2 s action; its figures mean little
     #[arg(long)]
     quick: bool,
     /// Print one JSON object instead of tables
@@ -70,7 +72,7 @@ impl Series {
 }
 
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let (rounds, requests, seconds) = if options.quick { (2, 30, 1) } else { (24, 250, 10) };
+    let (rounds, requests, seconds) = if options.quick { (2, 30, 2) } else { (24, 250, 10) };
     let (rounds, requests) =
         (options.rounds.unwrap_or(rounds).max(2), options.requests.unwrap_or(requests).max(1));
     let temporary = tempfile::tempdir()?;
@@ -132,6 +134,7 @@ fn one_round(
     round: usize,
     mut measure: impl FnMut(&mut Way) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    sleep(PAUSE);
     let turn = round % ways.len();
     ways.rotate_left(turn);
     let outcome = ways.iter_mut().try_for_each(|way| {
@@ -157,9 +160,9 @@ fn during_action(
     for server in servers {
         jobs.push(server.call("action.invoke", invoke.clone())?["jobId"].take());
     }
-    // A round of all ways takes well under half a second; stop in time for the last one to end within the action.
+    // A round of all ways takes about half a second; stop in time for the last one to end within the action.
     for round in 0.. {
-        if Instant::now() + Duration::from_millis(700) > end && round > 0 {
+        if round > 0 && Instant::now() + Duration::from_millis(1000) > end {
             break;
         }
         one_round(ways, round, |way| {
