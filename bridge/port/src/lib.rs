@@ -3,16 +3,23 @@
 //! Everything tied to the operating system on the data plane lives here, system calls in `sys` alone. No JSON,
 //! no logging, no async.
 
+mod engine;
 mod error;
 mod histogram;
+mod line;
 mod open;
+mod port;
 mod ports;
 mod runtime;
 mod serial_options;
+mod set;
 mod shard;
 mod station;
 mod stats;
+mod sys;
+mod sys_lend;
 mod time;
+mod unit;
 mod url;
 
 pub use error::PortError;

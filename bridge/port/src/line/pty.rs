@@ -1,0 +1,210 @@
+//! A virtual port: a PTY whose far end appears under a clear name. It owns the name and the lock beside it, and
+//! makes the line look untouched between two users.
+//!
+//! Whether somebody has the far end open is the kernel's to say: the master hangs up exactly while no one has.
+//! So hilrig keeps no slave descriptor of its own (one would hide that), and counts no inotify events (the
+//! kernel merges two openings into one, so that counting declares a reader gone who is not). inotify on the
+//! slave only says when to look again. What needs a slave descriptor is done with one held for a moment.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
+use rustix::termios::{
+    ControlModes, LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr,
+};
+
+use crate::runtime::{LockFile, lock_beside};
+use crate::{PortError, Runtime, Time, sys};
+
+/// Packet byte: the application has set the line.
+pub(crate) const PACKET_IOCTL: u8 = 0x40;
+
+/// The line's speed while nobody has it open. glibc's tcsetattr fails if nothing it asked for took effect, and a
+/// PTY takes no parity: against this odd speed the first setting always has an effect.
+const POISON_BAUD: u32 = 38_401;
+
+/// The same for whoever opens before the shard has seen the last user close: echo flags without meaning on a
+/// line that does not echo, which every program that wants a raw line clears.
+const POISON_FLAGS: LocalModes = LocalModes::ECHONL.union(LocalModes::ECHOE).union(LocalModes::ECHOK);
+
+/// How long after a setting the flags are put back. Programs set a line in a burst of calls and some compare
+/// what they read back; what is written in between would be seen, or overwrite the next call.
+pub(crate) const SETTLE: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+pub(crate) struct PtyLine {
+    pub(crate) master: OwnedFd,
+    slave: PathBuf,
+    link: PathBuf,
+    /// Settings as last reported.
+    seen: Option<(u32, u8)>,
+    /// When to put our flags back.
+    pub(crate) settle_at: Option<Time>,
+    /// Dropped last, when the name is gone.
+    _lock: LockFile,
+}
+
+/// What has to be done after the last user has left.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reset {
+    Same,
+    /// The port is a new PTY under the old name.
+    Renewed,
+}
+
+impl PtyLine {
+    pub(crate) fn open(name: &str, port: &str, runtime: &Runtime) -> Result<Self, PortError> {
+        let link = if name.starts_with('/') { PathBuf::from(name) } else { runtime.dir().join(name) };
+        let lock = LockFile::acquire(&lock_beside(&link), port).map_err(|held| match held.error {
+            Some(source) => PortError::io(&port, "lock its name", source),
+            None => PortError::Taken { port: port.to_owned(), holder: held.to_string() },
+        })?;
+        // We hold the lock: a link that is there was left by a dead process. Anything else is not ours.
+        if let Ok(meta) = fs::symlink_metadata(&link) {
+            let ours = meta.is_symlink() && fs::read_link(&link).is_ok_and(|to| to.starts_with("/dev/pts"));
+            if !ours {
+                return Err(PortError::InTheWay { port: port.to_owned(), path: link });
+            }
+        }
+        let (master, slave) = create().map_err(|e| PortError::io(&port, "make a virtual port", e))?;
+        let line = Self { master, slave, link, seen: None, settle_at: None, _lock: lock };
+        line.publish().map_err(|e| PortError::io(&port, "make its name", e))?;
+        Ok(line)
+    }
+
+    /// The path others open.
+    pub(crate) fn link(&self) -> &Path {
+        &self.link
+    }
+
+    /// The path inotify watches.
+    pub(crate) fn slave(&self) -> &Path {
+        &self.slave
+    }
+
+    /// Points the name at the slave, whatever it pointed at before, in one step.
+    fn publish(&self) -> io::Result<()> {
+        let name = self.link.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = self.link.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let _ = fs::remove_file(&temporary);
+        std::os::unix::fs::symlink(&self.slave, &temporary)?;
+        fs::rename(&temporary, &self.link).inspect_err(|_| {
+            let _ = fs::remove_file(&temporary);
+        })
+    }
+
+    /// The far end is open right now.
+    pub(crate) fn peer_open(&self) -> bool {
+        !super::hung_up(self.master.as_fd())
+    }
+
+    /// Reads what the application has set: baud and stop bits, if that is news.
+    pub(crate) fn settings(&mut self, now: Time) -> Option<(u32, u8)> {
+        let termios = tcgetattr(&self.master).ok()?;
+        self.settle_at = Some(now + SETTLE);
+        self.note(&termios)
+    }
+
+    fn note(&mut self, termios: &Termios) -> Option<(u32, u8)> {
+        let baud = match termios.output_speed() {
+            POISON_BAUD => 0,
+            baud => baud,
+        };
+        let stop_bits = if termios.control_modes.contains(ControlModes::CSTOPB) { 2 } else { 1 };
+        let seen = Some((baud, stop_bits));
+        if self.seen == seen || baud == 0 {
+            return None;
+        }
+        self.seen = seen;
+        seen
+    }
+
+    /// Some time after a setting: an application that wrote all its flags has cleared EXTPROC, without which
+    /// later settings are not reported. Answers a setting that was missed meanwhile.
+    pub(crate) fn settle(&mut self) -> Option<(u32, u8)> {
+        self.settle_at = None;
+        let mut termios = tcgetattr(&self.master).ok()?;
+        let news = self.note(&termios);
+        let mut flags = termios.local_modes | LocalModes::EXTPROC;
+        if !flags.intersects(LocalModes::ICANON | LocalModes::ECHO) {
+            flags |= POISON_FLAGS;
+        }
+        if flags != termios.local_modes {
+            termios.local_modes = flags;
+            let _ = tcsetattr(&self.master, OptionalActions::Now, &termios);
+        }
+        news
+    }
+
+    /// The last user has left: throws away what it did not read and makes the line as new.
+    pub(crate) fn reset(&mut self) -> io::Result<Reset> {
+        self.seen = None;
+        self.settle_at = None;
+        // First what the next user would trip over, should it be quick.
+        prepare(&self.master)?;
+        tcflush(&self.master, QueueSelector::OFlush)?;
+        // A user that died may have left the port exclusive, which would lock it for ever.
+        match ioctl_tiocgptpeer(&self.master, open_flags()) {
+            Ok(slave) => {
+                let _ = rustix::termios::ioctl_tiocnxcl(&slave);
+                Ok(Reset::Same)
+            }
+            // Exclusive, and we are not privileged to open it: nobody else can either. Start over with a new PTY.
+            Err(Errno::BUSY) if !self.peer_open() => {
+                (self.master, self.slave) = create()?;
+                self.publish()?;
+                Ok(Reset::Renewed)
+            }
+            // Somebody was quick and has it; their exclusiveness is their own.
+            Err(Errno::BUSY) => Ok(Reset::Same),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl Drop for PtyLine {
+    fn drop(&mut self) {
+        if fs::read_link(&self.link).is_ok_and(|to| to == self.slave) {
+            let _ = fs::remove_file(&self.link);
+        }
+    }
+}
+
+fn open_flags() -> OpenptFlags {
+    OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC
+}
+
+/// A PTY in packet mode, nobody at its far end.
+fn create() -> io::Result<(OwnedFd, PathBuf)> {
+    let master = openpt(open_flags())?;
+    fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let slave = PathBuf::from(std::ffi::OsString::from_vec(ptsname(&master, Vec::new())?.into_bytes()));
+    sys::packet_mode(&master)?;
+    // The master hangs up only after a slave was open once.
+    drop(ioctl_tiocgptpeer(&master, open_flags())?);
+    prepare(&master)?;
+    Ok((master, slave))
+}
+
+/// Raw, reporting, poisoned; what an earlier user did not read is thrown away (that is what `Flush` does here:
+/// on a master these calls act on the slave).
+fn prepare(master: &OwnedFd) -> io::Result<()> {
+    let mut termios = tcgetattr(master)?;
+    termios.make_raw();
+    termios.control_modes &=
+        !(ControlModes::CSTOPB | ControlModes::CRTSCTS | ControlModes::PARODD | ControlModes::CMSPAR);
+    termios.control_modes |= ControlModes::CREAD | ControlModes::CLOCAL;
+    termios.local_modes = LocalModes::EXTPROC | POISON_FLAGS;
+    termios.set_speed(POISON_BAUD)?;
+    tcsetattr(master, OptionalActions::Flush, &termios)?;
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! TCP and Unix sockets as lines: connecting, listening, one client at a time. Opening may wait and asks whether
+//! to give up; accepting, which a shard does, never waits.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with,
+    sockopt,
+};
+
+use crate::PortError;
+use crate::runtime::{LockFile, lock_beside};
+
+/// How long a connection may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the caller is asked whether to give up.
+const STEP: Duration = Duration::from_millis(50);
+
+const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
+/// A listener and its client.
+#[derive(Debug)]
+pub(crate) struct ListenLine {
+    pub(crate) client: Option<OwnedFd>,
+    pub(crate) listener: OwnedFd,
+    nodelay: bool,
+    _name: Option<SocketName>,
+}
+
+/// A listening socket's name in the file system; removed when the port is closed.
+#[derive(Debug)]
+struct SocketName {
+    path: PathBuf,
+    _lock: LockFile,
+}
+
+impl Drop for SocketName {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl ListenLine {
+    /// Takes the next caller if there is none yet, or turns it away. `Ok(true)` if a client is new.
+    pub(crate) fn accept(&mut self) -> Result<bool, Errno> {
+        let caller = accept_with(&self.listener, FLAGS)?;
+        if self.client.is_some() {
+            return Ok(false);
+        }
+        if self.nodelay {
+            let _ = sockopt::set_tcp_nodelay(&caller, true);
+        }
+        self.client = Some(caller);
+        Ok(true)
+    }
+
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        rustix::net::getsockname(&self.listener).ok()?.try_into().ok()
+    }
+}
+
+pub(crate) fn connect_tcp(
+    host: &str,
+    number: u16,
+    port: &str,
+    stop: &dyn Fn() -> bool,
+) -> Result<OwnedFd, PortError> {
+    let until = Instant::now() + PATIENCE;
+    let mut last = Errno::TIMEDOUT;
+    for address in resolve(host, number, port, until, stop)? {
+        let socket = tcp_socket(&address).map_err(|e| PortError::io(&port, "make a socket", e))?;
+        match finish_connect(connect(&socket, &address), &socket, until, stop) {
+            Ok(true) => {
+                let _ = sockopt::set_tcp_nodelay(&socket, true);
+                return Ok(socket);
+            }
+            Ok(false) => return Err(PortError::Stopped { port: port.to_owned() }),
+            Err(e) => last = e,
+        }
+    }
+    Err(PortError::Connect { port: port.to_owned(), source: last.into() })
+}
+
+pub(crate) fn connect_unix(path: &Path, port: &str, stop: &dyn Fn() -> bool) -> Result<OwnedFd, PortError> {
+    let until = Instant::now() + PATIENCE;
+    let address = unix_address(path, port)?;
+    let failed = |e: Errno| PortError::Connect { port: port.to_owned(), source: e.into() };
+    loop {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)
+            .map_err(|e| PortError::io(&port, "make a socket", e))?;
+        match connect(&socket, &address) {
+            Ok(()) => return Ok(socket),
+            // The server has more callers waiting than it wants.
+            Err(Errno::AGAIN) if Instant::now() < until => {
+                if stop() {
+                    return Err(PortError::Stopped { port: port.to_owned() });
+                }
+                std::thread::sleep(STEP);
+            }
+            Err(e) => return Err(failed(e)),
+        }
+    }
+}
+
+pub(crate) fn listen_tcp(
+    host: &str,
+    number: u16,
+    port: &str,
+    stop: &dyn Fn() -> bool,
+) -> Result<ListenLine, PortError> {
+    let addresses = resolve(host, number, port, Instant::now() + PATIENCE, stop)?;
+    let mut last = Errno::ADDRNOTAVAIL;
+    for address in addresses {
+        let socket = tcp_socket(&address).map_err(|e| PortError::io(&port, "make a socket", e))?;
+        let _ = sockopt::set_socket_reuseaddr(&socket, true);
+        match bind(&socket, &address).and_then(|()| listen(&socket, 8)) {
+            Ok(()) => return Ok(ListenLine { client: None, listener: socket, nodelay: true, _name: None }),
+            Err(e) => last = e,
+        }
+    }
+    Err(match last {
+        Errno::ADDRINUSE => {
+            PortError::Taken { port: port.to_owned(), holder: "another program that listens there".into() }
+        }
+        Errno::ACCESS => {
+            PortError::Permission { port: port.to_owned(), hint: "choose a TCP port above 1023".into() }
+        }
+        e => PortError::io(&port, "listen there", e),
+    })
+}
+
+pub(crate) fn listen_unix(path: &Path, port: &str) -> Result<ListenLine, PortError> {
+    let address = unix_address(path, port)?;
+    let lock = LockFile::acquire(&lock_beside(path), port).map_err(|held| match held.error {
+        Some(source) => PortError::io(&port, "lock its name", source),
+        None => PortError::Taken { port: port.to_owned(), holder: held.to_string() },
+    })?;
+    if let Ok(meta) = fs::symlink_metadata(path) {
+        if !meta.file_type().is_socket() {
+            return Err(PortError::InTheWay { port: port.to_owned(), path: path.to_owned() });
+        }
+        // Another program may listen there without our lock.
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)
+            .map_err(|e| PortError::io(&port, "make a socket", e))?;
+        if connect(&socket, &address) != Err(Errno::CONNREFUSED) {
+            return Err(PortError::Taken {
+                port: port.to_owned(),
+                holder: "another program that listens there".into(),
+            });
+        }
+        fs::remove_file(path).map_err(|e| PortError::io(&port, "remove the stale socket", e))?;
+    }
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)
+        .map_err(|e| PortError::io(&port, "make a socket", e))?;
+    bind(&socket, &address).map_err(|e| PortError::io(&port, "make the socket's name", e))?;
+    let name = SocketName { path: path.to_owned(), _lock: lock };
+    // Before listening, so that nobody else gets in.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .map_err(|e| PortError::io(&port, "close the socket to others", e))?;
+    listen(&socket, 8).map_err(|e| PortError::io(&port, "listen there", e))?;
+    Ok(ListenLine { client: None, listener: socket, nodelay: false, _name: Some(name) })
+}
+
+fn unix_address(path: &Path, port: &str) -> Result<SocketAddrUnix, PortError> {
+    SocketAddrUnix::new(path).map_err(|e| match e {
+        Errno::NAMETOOLONG => PortError::Unsupported {
+            port: port.to_owned(),
+            reason: "the path of a socket has at most 107 bytes".into(),
+        },
+        e => PortError::io(&port, "use this path", e),
+    })
+}
+
+fn tcp_socket(address: &SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    socket_with(family, SocketType::STREAM, FLAGS, None)
+}
+
+/// Waits for a connection under way; `Ok(false)` when told to stop.
+fn finish_connect(
+    started: Result<(), Errno>,
+    socket: &OwnedFd,
+    until: Instant,
+    stop: &dyn Fn() -> bool,
+) -> Result<bool, Errno> {
+    match started {
+        Ok(()) => return Ok(true),
+        Err(Errno::INPROGRESS | Errno::INTR) => {}
+        Err(e) => return Err(e),
+    }
+    loop {
+        if stop() {
+            return Ok(false);
+        }
+        let mut fds = [PollFd::new(socket, PollFlags::OUT)];
+        let step = rustix::time::Timespec { tv_sec: 0, tv_nsec: STEP.subsec_nanos().into() };
+        match poll(&mut fds, Some(&step)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return sockopt::socket_error(socket)?.map(|()| true),
+            Err(e) => return Err(e),
+        }
+        if Instant::now() >= until {
+            return Err(Errno::TIMEDOUT);
+        }
+    }
+}
+
+/// Numbers are used as they are; names are asked for on a thread of their own, because that cannot be broken off.
+fn resolve(
+    host: &str,
+    number: u16,
+    port: &str,
+    until: Instant,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<SocketAddr>, PortError> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, number)]);
+    }
+    let failed = |reason: String| PortError::Resolve { port: port.to_owned(), reason };
+    let (tx, rx) = crossbeam_channel::bounded(1);
+    let name = host.to_owned();
+    std::thread::Builder::new()
+        .name("resolve".into())
+        .spawn(move || {
+            let answer = (name.as_str(), number).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+            let _ = tx.send(answer);
+        })
+        .map_err(|e| failed(e.to_string()))?;
+    loop {
+        match rx.recv_timeout(STEP) {
+            Ok(Ok(addresses)) if addresses.is_empty() => return Err(failed("it has no address".into())),
+            Ok(answer) => return answer.map_err(|e: io::Error| failed(e.to_string())),
+            Err(_) if stop() => return Err(PortError::Stopped { port: port.to_owned() }),
+            Err(_) if Instant::now() >= until => return Err(failed("no answer within 10 s".into())),
+            Err(_) => {}
+        }
+    }
+}

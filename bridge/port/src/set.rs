@@ -1,0 +1,144 @@
+//! What a shard waits on: one level-triggered epoll set, and one inotify for all virtual ports of the shard (the
+//! kernel gives a user few instances). Knows tokens, not ports.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::event::epoll::{self, EventData};
+use rustix::fs::inotify;
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
+pub(crate) use rustix::event::epoll::EventFlags;
+
+use crate::Time;
+
+/// Which descriptor of which unit an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// Bytes of a port.
+    Port { unit: usize, side: usize },
+    /// Callers at a port that listens.
+    Listener { unit: usize, side: usize },
+    /// Somebody opened the far end of some virtual port.
+    Openings,
+    /// The control side has work.
+    Control,
+}
+
+impl Token {
+    fn pack(self) -> u64 {
+        match self {
+            Self::Port { unit, side } => (unit as u64) << 3 | side as u64,
+            Self::Listener { unit, side } => (unit as u64) << 3 | 2 | side as u64,
+            Self::Openings => 4,
+            Self::Control => 5,
+        }
+    }
+
+    fn unpack(value: u64) -> Self {
+        let (unit, side) = ((value >> 3) as usize, (value & 1) as usize);
+        match value & 7 {
+            0 | 1 => Self::Port { unit, side },
+            2 | 3 => Self::Listener { unit, side },
+            4 => Self::Openings,
+            _ => Self::Control,
+        }
+    }
+}
+
+const BATCH: usize = 64;
+
+pub(crate) type Events = [MaybeUninit<epoll::Event>; BATCH];
+
+pub(crate) fn no_events() -> Events {
+    [MaybeUninit::uninit(); BATCH]
+}
+
+#[derive(Debug)]
+pub(crate) struct Set {
+    epoll: OwnedFd,
+    inotify: OwnedFd,
+    watches: Vec<(i32, usize, usize)>,
+}
+
+impl Set {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let set = Self { epoll, inotify, watches: Vec::new() };
+        epoll::add(&set.epoll, &set.inotify, EventData::new_u64(Token::Openings.pack()), EventFlags::IN)?;
+        Ok(set)
+    }
+
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: Token, flags: EventFlags) -> Result<(), Errno> {
+        epoll::add(&self.epoll, fd, EventData::new_u64(token.pack()), flags)
+    }
+
+    pub(crate) fn modify(&self, fd: BorrowedFd<'_>, token: Token, flags: EventFlags) -> Result<(), Errno> {
+        epoll::modify(&self.epoll, fd, EventData::new_u64(token.pack()), flags)
+    }
+
+    pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
+        let _ = epoll::delete(&self.epoll, fd);
+    }
+
+    /// Waits for events, at most until `deadline`. A signal counts as none.
+    pub(crate) fn wait<'e>(
+        &self,
+        events: &'e mut Events,
+        deadline: Option<Time>,
+    ) -> Result<impl Iterator<Item = (Token, EventFlags)> + use<'e>, Errno> {
+        let timeout = deadline.map(|at| {
+            let left = at.since(Time::now());
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+        });
+        let seen: &'e [epoll::Event] = match epoll::wait(&self.epoll, events, timeout.as_ref()) {
+            Ok((seen, _)) => seen,
+            Err(Errno::INTR) => &[],
+            Err(e) => return Err(e),
+        };
+        Ok(seen.iter().map(|event| (Token::unpack(event.data.u64()), event.flags)))
+    }
+
+    /// Reports openings of `path` from now on.
+    pub(crate) fn watch(&mut self, path: &Path, unit: usize, side: usize) -> Result<(), Errno> {
+        self.unwatch(unit, side);
+        let wd = inotify::add_watch(&self.inotify, path, inotify::WatchFlags::OPEN)?;
+        self.watches.push((wd, unit, side));
+        Ok(())
+    }
+
+    pub(crate) fn unwatch(&mut self, unit: usize, side: usize) {
+        self.watches.retain(|&(wd, u, s)| {
+            let keep = (u, s) != (unit, side);
+            if !keep {
+                // Fails when the watched file is gone already, which is as well.
+                let _ = inotify::remove_watch(&self.inotify, wd);
+            }
+            keep
+        });
+    }
+
+    /// Reads which virtual ports may have been opened since the last time. Answers `false` when the kernel lost
+    /// count, so that all have to be looked at.
+    pub(crate) fn openings(&self, mut seen: impl FnMut(usize, usize) -> bool) -> bool {
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 1024];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        loop {
+            let (wd, lost) = match reader.next() {
+                Ok(event) => (event.wd(), event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW)),
+                Err(_) => return true,
+            };
+            if lost {
+                return false;
+            }
+            if let Some(&(_, unit, side)) = self.watches.iter().find(|w| w.0 == wd)
+                && !seen(unit, side)
+            {
+                return false;
+            }
+        }
+    }
+}
