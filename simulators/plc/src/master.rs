@@ -449,7 +449,3 @@ impl Station for Master {
         self.advance(now, tx);
     }
 }
-
-#[cfg(test)]
-#[path = "master_tests.rs"]
-mod tests;
