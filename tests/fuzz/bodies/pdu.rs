@@ -1,0 +1,39 @@
+//! Any request PDU gets a reply of legal length that belongs to it; what decodes encodes to the same bytes.
+//!
+//! The input is a request PDU, or a length byte below 16, a request PDU of that length and a reply PDU.
+
+use hilrig_plc::pdu::{MAX_PDU, Reply, Request, match_reply};
+use hilrig_plc::{Table, Unit};
+
+pub fn run(data: &[u8]) {
+    if let Some((&len, rest)) =
+        data.split_first().filter(|(len, rest)| **len < 16 && usize::from(**len) <= rest.len())
+    {
+        let (request, reply) = rest.split_at(len.into());
+        match_reply(request, reply);
+    }
+    let request = &data[..data.len().min(MAX_PDU)];
+    if request.is_empty() {
+        return;
+    }
+    let mut unit = Unit::new();
+    for table in Table::ALL {
+        assert!(unit.define(table, 0xFF00, 0..256).is_ok());
+    }
+    let mut out = [0; MAX_PDU];
+    let (len, exception) = unit.answer(request, &mut out);
+    assert_eq!(out[0] & 0x7F, request[0] & 0x7F);
+    match Request::decode(request) {
+        Ok(decoded) => {
+            let mut again = [0; MAX_PDU];
+            let again_len = decoded.encode(&mut again);
+            assert_eq!(&again[..again_len], request);
+            match match_reply(request, &out[..len]) {
+                Reply::Done(_) => assert_eq!(exception, None),
+                Reply::Refused(code) => assert_eq!(exception.map(|e| e as u8), Some(code)),
+                Reply::Stranger => panic!("the reply does not belong to the request"),
+            }
+        }
+        Err(refused) => assert_eq!((exception, len, out[1]), (Some(refused), 2, refused as u8)),
+    }
+}

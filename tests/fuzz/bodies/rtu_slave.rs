@@ -1,0 +1,49 @@
+//! A slave on a line that carries anything at any time: it never panics, never talks into somebody else's frame,
+//! and answers the good request that comes after silence.
+//!
+//! The input is a list of bursts: pause in 64 us, length, bytes.
+
+use std::time::Duration;
+
+use hilrig_plc::{Exchange, Slave, Table, Timing, Unit};
+use hilrig_port::{Station, Time, Tx};
+
+/// Replies up to `end`, and how many there were.
+fn wait(slave: &mut Slave, now: &mut Time, time: Duration, tx: &mut Tx) -> usize {
+    let end = *now + time;
+    let mut replies = 0;
+    while let Some(due) = slave.deadline().filter(|&due| due <= end) {
+        slave.on_deadline(due, tx);
+        replies += usize::from(!tx.pending().is_empty());
+        tx.clear();
+        assert!(slave.deadline().is_none_or(|next| next > due), "a deadline is dealt with");
+    }
+    *now = end;
+    replies
+}
+
+pub fn run(data: &[u8]) {
+    let Ok(format) = "8E1".parse() else { return };
+    let mut slave = Slave::new(Timing::new(19200, format));
+    for id in [1, 17] {
+        let mut unit = Unit::new();
+        for table in Table::ALL {
+            assert!(unit.define(table, 0, 0..32).is_ok());
+        }
+        assert!(slave.add_unit(id, unit).is_ok());
+    }
+    let (mut now, mut tx, mut rest) = (Time(1_000_000_000), Tx::default(), data);
+    while let [pause, len, tail @ ..] = rest {
+        wait(&mut slave, &mut now, Duration::from_micros(64 * u64::from(*pause)), &mut tx);
+        let (burst, tail) = tail.split_at(tail.len().min(usize::from(*len)));
+        slave.on_bytes(now, burst, &mut tx);
+        assert!(tx.pending().is_empty(), "nothing is said while somebody else talks");
+        rest = tail;
+    }
+    wait(&mut slave, &mut now, Duration::from_millis(100), &mut tx);
+    let Ok(good) = Exchange::read(1, Table::InputRegisters, 3, 4) else { return };
+    slave.on_bytes(now, good.frame(), &mut tx);
+    assert_eq!(wait(&mut slave, &mut now, Duration::from_millis(100), &mut tx), 1);
+    let t = slave.stats().totals();
+    assert_eq!(t.requests, t.replies + t.superseded);
+}
