@@ -12,6 +12,8 @@ use crate::plan::{LinkPlan, MasterPlan, Plan, PollPlan, PortKind, PortPlan, Seat
 use crate::problem::{Problems, RigError};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_EVERY: u64 = 100;
+const DEFAULT_REPLY: u64 = 500;
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Names become part of file names.
 const LONGEST_NAME: usize = 40;
@@ -49,18 +51,34 @@ fn empty_plan(file: &str) -> Plan {
 fn unreadable(problems: &mut Problems<'_>, error: &toml::de::Error) {
     let span = error.span().unwrap_or(0..0);
     let text = error.message().trim();
-    let one_key = "exactly one key is wanted here".to_owned();
+    let (what, expected) = text.split_once(", expected ").unwrap_or((text, ""));
+    let expected = expected.trim_start_matches("one of ").replace('`', "");
     let (message, label, help) = if text.starts_with("wanted exactly 1 element") {
-        let help = "write one [[step]] for each step, and `pair` or `url` for a port";
-        ("more or fewer than one key".to_owned(), one_key, Some(help.to_owned()))
-    } else if let Some((what, known)) = text.split_once(", expected ") {
-        let known = known.trim_start_matches("one of ").replace('`', "");
-        let known = if text.contains("unknown") { format!("known here: {known}") } else { format!("expected {known}") };
-        (what.replace("variant", "name"), what.replace("variant", "name"), Some(known))
+        let help = "write one [[step]] for each step, and either `pair` or `url` for a port";
+        ("not exactly one key".to_owned(), "exactly one key is wanted here".to_owned(), help.to_owned())
+    } else if let Some(found) = what.strip_prefix("invalid type: ") {
+        let wanted = if expected == "i64" { "a whole number" } else { expected.as_str() };
+        let found = match found.split(' ').next() {
+            Some("string") => "text",
+            Some("integer") => "a whole number",
+            Some("floating") => "a number with a fraction",
+            Some("boolean") => "true or false",
+            Some("map") => "a table",
+            Some("sequence") => "a list",
+            _ => found,
+        };
+        (format!("this should be {wanted}"), format!("this is {found}"), String::new())
+    } else if let Some(name) = what.strip_prefix("unknown field ").or(what.strip_prefix("unknown variant ")) {
+        (
+            format!("unknown key {name}"),
+            "no such key".to_owned(),
+            format!("known here: {}", expected.replace(" or ", ", ")),
+        )
     } else {
-        ("this cannot be read".to_owned(), text.lines().collect::<Vec<_>>().join(", "), None)
+        let wanted = if expected.is_empty() { String::new() } else { format!("expected {expected}") };
+        (what.replace("missing field", "missing key"), "here".to_owned(), wanted)
     };
-    problems.add(&span, message, label).help = help;
+    problems.add(&span, message, label).help = Some(help).filter(|h| !h.is_empty());
 }
 
 pub(crate) struct Check<'a> {
@@ -73,7 +91,11 @@ pub(crate) struct Check<'a> {
 /// `known ports: a, b`, or that there are none.
 pub(crate) fn known<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> String {
     let names: Vec<&str> = names.collect();
-    if names.is_empty() { format!("the rig has no {what}") } else { format!("known {what}: {}", names.join(", ")) }
+    if names.is_empty() {
+        format!("the rig has no {what}")
+    } else {
+        format!("known {what}: {}", names.join(", "))
+    }
 }
 
 impl Check<'_> {
@@ -84,7 +106,7 @@ impl Check<'_> {
             self.plan.seed = self.number(seed, 0..=i64::MAX, "a seed") as u64;
         }
         if let Some(timeout) = &rig.timeout {
-            self.plan.timeout = self.time(timeout);
+            self.plan.timeout = self.time(timeout, DEFAULT_TIMEOUT);
         }
         self.each(&rig.ports, Self::port);
         self.each(&rig.sim, Self::sim);
@@ -114,7 +136,12 @@ impl Check<'_> {
                 let baud = pair.baud.as_ref().map_or(9600, |b| self.number(b, 50..=4_000_000, "a baud rate"));
                 let format = pair.format.as_ref().map_or_else(Format::default, |text| {
                     text.value.parse().unwrap_or_else(|why: String| {
-                        self.problems.add(&text.span, "this is not a character format", why);
+                        let label = why.split_once("; ").map_or(why.as_str(), |(_, form)| form);
+                        self.problems.add(
+                            &text.span,
+                            format!("`{}` is not a character format", text.value),
+                            label,
+                        );
                         Format::default()
                     })
                 });
@@ -183,7 +210,8 @@ impl Check<'_> {
             }
             Values::List(list) => {
                 if first != last && usize::from(last - first) + 1 != list.len() {
-                    let label = format!("{} values for {} addresses", list.len(), u32::from(last - first) + 1);
+                    let label =
+                        format!("{} values for {} addresses", list.len(), u32::from(last - first) + 1);
                     self.problems.add(&values.span, "the list does not fit the range", label);
                     return vec![];
                 }
@@ -246,16 +274,18 @@ impl Check<'_> {
             self.problems.add(&name.span, "a poll reads exactly one table", label);
         }
         let time = |check: &mut Self, text: &Option<At<TimeText>>, default: u64| {
-            text.as_ref().map_or(Duration::from_millis(default), |t| check.time(t))
+            let default = Duration::from_millis(default);
+            text.as_ref().map_or(default, |t| check.time(t, default))
         };
         PollPlan {
             name: name.value.clone(),
             table,
             first,
             count,
-            every: time(self, &poll.every, 100),
-            timeout: time(self, &poll.timeout, 500),
-            retries: poll.retries.as_ref().map_or(0, |n| self.number(n, 0..=100, "a number of retries")) as u32,
+            every: time(self, &poll.every, DEFAULT_EVERY),
+            timeout: time(self, &poll.timeout, DEFAULT_REPLY),
+            retries: poll.retries.as_ref().map_or(0, |n| self.number(n, 0..=100, "a number of retries"))
+                as u16,
         }
     }
 
@@ -265,17 +295,19 @@ impl Check<'_> {
 
     /// Finds the port or end that `text` names, and takes it.
     fn seat(&mut self, text: &At<String>) -> Seat {
-        let (name, end) = text.value.split_once('.').map_or((text.value.as_str(), None), |(n, e)| (n, Some(e)));
+        let (name, end) =
+            text.value.split_once('.').map_or((text.value.as_str(), None), |(n, e)| (n, Some(e)));
         let found = self.plan.ports.iter().position(|p| p.name == name);
         let seat = match (found, end) {
             (Some(port), end) => match (&self.plan.ports[port].kind, end) {
                 (PortKind::Pair { .. }, Some("a")) | (PortKind::Url(_), None) => Ok(Seat { port, end: 0 }),
                 (PortKind::Pair { .. }, Some("b")) => Ok(Seat { port, end: 1 }),
                 (PortKind::Pair { .. }, _) => {
-                    Err((format!("`{name}` is a pair, which has two ends"), format!("write {name}.a or {name}.b")))
+                    let label = format!("write {name}.a or {name}.b");
+                    Err((format!("`{name}` is a pair, which has two ends"), label, None))
                 }
                 (PortKind::Url(_), Some(_)) => {
-                    Err((format!("`{name}` is a single port without ends"), format!("write {name}")))
+                    Err((format!("`{name}` is a single port without ends"), format!("write {name}"), None))
                 }
             },
             (None, _) => {
@@ -284,7 +316,8 @@ impl Check<'_> {
                     PortKind::Url(_) => p.name.clone(),
                 };
                 let ports: Vec<String> = self.plan.ports.iter().map(ends).collect();
-                Err((format!("unknown port `{name}`"), known("ports", ports.iter().map(String::as_str))))
+                let help = known("ports", ports.iter().map(String::as_str));
+                Err((format!("unknown port `{name}`"), "no such port".to_owned(), Some(help)))
             }
         };
         match seat {
@@ -296,8 +329,8 @@ impl Check<'_> {
                 }
                 seat
             }
-            Err((message, help)) => {
-                self.problems.add(&text.span, message, "no such port").help = Some(help);
+            Err((message, label, help)) => {
+                self.problems.add(&text.span, message, label).help = help;
                 Seat { port: 0, end: 0 }
             }
         }
@@ -330,7 +363,11 @@ impl Check<'_> {
     }
 
     pub fn cell_value(&mut self, table: Table, at: &At<i64>) -> u16 {
-        let (range, what) = if table.is_bits() { (0..=1, "the value of a bit") } else { (0..=65_535, "the value of a register") };
+        let (range, what) = if table.is_bits() {
+            (0..=1, "the value of a bit")
+        } else {
+            (0..=65_535, "the value of a register")
+        };
         self.number(at, range, what) as u16
     }
 
@@ -349,7 +386,8 @@ impl Check<'_> {
         low
     }
 
-    pub fn time(&mut self, at: &At<TimeText>) -> Duration {
+    /// Answers `instead` when it is wrong.
+    pub fn time(&mut self, at: &At<TimeText>, instead: Duration) -> Duration {
         match parse_time(&at.value.0) {
             Some(time) if time.is_zero() => {
                 self.problems.add(&at.span, "no time at all", "this must be longer than zero");
@@ -363,7 +401,7 @@ impl Check<'_> {
                 self.problems.add(&at.span, format!("`{}` is not a time", at.value.0), label);
             }
         }
-        Duration::from_secs(1)
+        instead
     }
 }
 

@@ -9,6 +9,8 @@ use hilrig_port::{Direction, Gate, Time};
 pub const FIRINGS_KEPT: usize = 64;
 /// Above 19200 baud Modbus fixes the silence between two frames.
 const LEAST_SILENCE: Duration = Duration::from_micros(1750);
+/// How far apart two reads of one frame may be.
+const BUSY_MACHINE: Duration = Duration::from_millis(20);
 
 /// One frame that a fault took out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub struct Firing {
 }
 
 /// Takes out the next frames of one direction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DropRule {
     /// Chosen by the one who arms it, to find it again.
     pub id: usize,
@@ -41,8 +43,8 @@ impl DropRule {
 
 /// A gate that takes out whole frames when a [`DropRule`] is armed, and passes everything else untouched.
 ///
-/// A frame is a run of bytes without a silence of t3.5; half as much again is allowed for, since on a busy machine
-/// bytes of one frame can come in two reads.
+/// A frame is a run of bytes without a silence of t3.5. On a busy machine the bytes of one frame can come in reads
+/// that lie further apart; so while the other side has said nothing in between, a longer silence is allowed for.
 #[derive(Debug)]
 pub struct DropFrames {
     silence: Duration,
@@ -59,10 +61,10 @@ struct Side {
 }
 
 impl DropFrames {
-    /// For a line with `bits` bits a second.
-    pub fn new(baud: u32, bits_per_char: f64) -> Self {
-        let t35 = Duration::from_secs_f64(3.5 * bits_per_char / f64::from(baud.max(1)));
-        Self { silence: t35.max(LEAST_SILENCE) * 3 / 2, sides: Default::default(), drops: Vec::with_capacity(16) }
+    /// For a line with a character time of `character`.
+    pub fn new(character: Duration) -> Self {
+        let silence = (character * 7 / 2).max(LEAST_SILENCE) * 3 / 2;
+        Self { silence, sides: Default::default(), drops: Vec::with_capacity(16) }
     }
 
     /// From the next frame on. Drops of one direction take their frames in the order in which they were armed.
@@ -84,11 +86,15 @@ impl DropFrames {
 
 impl Gate for DropFrames {
     fn pass(&mut self, now: Time, direction: Direction, bytes: &mut [u8]) -> usize {
+        let other = self.sides[1 - direction.index()].last;
         let side = &mut self.sides[direction.index()];
         let length = bytes.len() as u64;
         let offset = side.seen;
         side.seen += length;
-        let new_frame = side.last.is_none_or(|last| now.since(last) > self.silence);
+        let new_frame = side.last.is_none_or(|last| {
+            let turned = other.is_some_and(|other| other > last);
+            now.since(last) > if turned { self.silence } else { self.silence.max(BUSY_MACHINE) }
+        });
         side.last = Some(now);
         if new_frame {
             side.dropping = self.drops.iter().position(|d| d.direction == direction && d.left > 0);
@@ -115,9 +121,9 @@ mod tests {
     use super::*;
     use Direction::{AToB, BToA};
 
-    /// 19200 8E1: t3.5 is 2.005 ms, so a silence of 3 ms and a bit parts two frames.
+    /// 19200 8E1: t3.5 is 2.005 ms, so a silence of a bit more than 3 ms parts two frames.
     fn gate() -> DropFrames {
-        DropFrames::new(19_200, 11.0)
+        DropFrames::new(Duration::from_micros(573))
     }
 
     fn pass(gate: &mut DropFrames, us: u64, direction: Direction, n: usize) -> usize {
@@ -132,8 +138,10 @@ mod tests {
         assert_eq!(pass(&mut gate, 1_000, AToB, 4), 4, "this frame had begun before");
         assert_eq!(pass(&mut gate, 20_000, BToA, 8), 8, "the other direction");
         assert_eq!(pass(&mut gate, 21_000, AToB, 5), 0);
-        assert_eq!(pass(&mut gate, 23_500, AToB, 4), 0);
-        assert_eq!(pass(&mut gate, 30_000, AToB, 9), 9);
+        assert_eq!(pass(&mut gate, 23_500, AToB, 2), 0);
+        assert_eq!(pass(&mut gate, 40_000, AToB, 2), 0, "late, but nobody has spoken in between");
+        assert_eq!(pass(&mut gate, 44_000, BToA, 8), 8);
+        assert_eq!(pass(&mut gate, 45_000, AToB, 9), 9);
         let drop = &gate.drops()[0];
         assert_eq!((drop.id, drop.fired), (3, 1));
         assert_eq!(drop.firings, [Firing { at: Time(21_000_000), offset: 12, bytes: 9 }]);
@@ -144,10 +152,10 @@ mod tests {
         let mut gate = gate();
         gate.arm(DropRule::new(0, BToA, 2));
         gate.arm(DropRule::new(1, BToA, 5));
-        let passed: Vec<usize> = (0..4).map(|i| pass(&mut gate, i * 10_000, BToA, 7)).collect();
+        let passed: Vec<usize> = (0..4).map(|i| pass(&mut gate, i * 30_000, BToA, 7)).collect();
         assert_eq!(passed, [0, 0, 0, 0]);
         gate.disarm(1);
-        assert_eq!(pass(&mut gate, 50_000, BToA, 7), 7);
+        assert_eq!(pass(&mut gate, 150_000, BToA, 7), 7);
         assert_eq!(gate.drops().iter().map(|d| d.fired).collect::<Vec<_>>(), [2, 2]);
         assert_eq!(gate.drops()[1].firings[1].offset, 21);
     }
@@ -157,19 +165,24 @@ mod tests {
         let mut gate = gate();
         gate.arm(DropRule::new(0, AToB, 1000));
         for i in 0..100 {
-            assert_eq!(pass(&mut gate, i * 10_000, AToB, 3), 0);
+            assert_eq!(pass(&mut gate, i * 30_000, AToB, 3), 0);
         }
         let drop = &gate.drops()[0];
-        assert_eq!((drop.fired, drop.firings.len(), drop.firings.capacity()), (100, FIRINGS_KEPT, FIRINGS_KEPT));
+        assert_eq!(
+            (drop.fired, drop.firings.len(), drop.firings.capacity()),
+            (100, FIRINGS_KEPT, FIRINGS_KEPT)
+        );
         assert!(drop.firings.iter().all(|f| f.bytes == 3));
     }
 
     #[test]
     fn fast_lines_keep_the_fixed_silence() {
-        let mut gate = DropFrames::new(921_600, 10.0);
+        let mut gate = DropFrames::new(Duration::from_micros(11));
         gate.arm(DropRule::new(0, AToB, 1));
         assert_eq!(pass(&mut gate, 0, AToB, 1), 0);
+        assert_eq!(pass(&mut gate, 100, BToA, 1), 1);
         assert_eq!(pass(&mut gate, 2_600, AToB, 1), 0);
+        assert_eq!(pass(&mut gate, 2_700, BToA, 1), 1);
         assert_eq!(pass(&mut gate, 5_300, AToB, 1), 1);
     }
 }

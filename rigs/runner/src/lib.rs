@@ -1,18 +1,25 @@
 //! Rigs: a TOML file that says what is wired to what and what must happen, run on real ports in this process,
 //! with a verdict. Never reports trouble of the bench as a failure of the device.
 
+mod act;
+mod background;
+mod bench;
 mod check;
 mod fault;
 mod file;
 mod plan;
 mod problem;
 mod report;
+mod run;
 mod steps;
 
+pub use background::{RigRun, RigSnapshot};
 pub use fault::{DropFrames, DropRule, Firing};
 pub use file::schema;
 pub use plan::Plan;
 pub use problem::{Problem, RigError, render};
 pub use report::{
-    BytesResult, FaultResult, FiringResult, LimitResult, Measurement, RunResult, StationResult, StepResult, Verdict,
+    BytesResult, FaultResult, FiringResult, LimitResult, Measurement, RunResult, StationResult, StepResult,
+    Verdict, result_schema,
 };
+pub use run::{Options, run};

@@ -114,6 +114,16 @@ impl Table {
         matches!(self, Self::Coils | Self::Discrete)
     }
 
+    /// The same in the words of the Modbus cores.
+    pub fn core(self) -> hilrig_plc::Table {
+        match self {
+            Self::Holding => hilrig_plc::Table::HoldingRegisters,
+            Self::Input => hilrig_plc::Table::InputRegisters,
+            Self::Coils => hilrig_plc::Table::Coils,
+            Self::Discrete => hilrig_plc::Table::DiscreteInputs,
+        }
+    }
+
     /// How many one request may read.
     pub fn most_at_once(self) -> u32 {
         if self.is_bits() { 2000 } else { 125 }
@@ -151,7 +161,7 @@ pub(crate) struct PollPlan {
     pub count: u16,
     pub every: Duration,
     pub timeout: Duration,
-    pub retries: u32,
+    pub retries: u16,
 }
 
 /// Everything that some `inject` arms.
@@ -203,30 +213,43 @@ pub(crate) enum Subject {
     BytesLost { link: Option<usize> },
 }
 
-/// What a master counts, since the run began.
+/// What is counted since the run began. All but the last two are known for each poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Count {
     Requests,
     Replies,
-    Timeouts,
+    Exceptions,
+    Unanswered,
     Retries,
     Recovered,
-    Exceptions,
     Failures,
+    Timeouts,
+    CrcErrors,
 }
 
 impl Count {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Requests,
         Self::Replies,
-        Self::Timeouts,
+        Self::Exceptions,
+        Self::Unanswered,
         Self::Retries,
         Self::Recovered,
-        Self::Exceptions,
         Self::Failures,
+        Self::Timeouts,
+        Self::CrcErrors,
     ];
-    pub const NAMES: [&'static str; 7] =
-        ["requests", "replies", "timeouts", "retries", "recovered", "exceptions", "failures"];
+    pub const NAMES: [&'static str; 9] = [
+        "requests",
+        "replies",
+        "exceptions",
+        "unanswered",
+        "retries",
+        "recovered",
+        "failures",
+        "timeouts",
+        "crc_errors",
+    ];
 
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|c| c.name() == name)
@@ -234,6 +257,11 @@ impl Count {
 
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize]
+    }
+
+    /// Counted by a master for its line as a whole.
+    pub fn of_master_only(self) -> bool {
+        matches!(self, Self::Timeouts | Self::CrcErrors)
     }
 }
 
@@ -309,7 +337,13 @@ pub(crate) fn show_time(time: Duration) -> String {
         us if us < 1_000_000.0 => (us / 1000.0, "ms"),
         us => (us / 1_000_000.0, "s"),
     };
-    let digits = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
     let text = format!("{value:.digits$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text} {unit}")

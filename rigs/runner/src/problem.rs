@@ -54,7 +54,11 @@ pub struct RigError {
 
 impl RigError {
     pub(crate) fn unreadable(file: &str, error: &std::io::Error) -> Self {
-        Self { file: file.to_owned(), problems: vec![], message: format!("cannot read the rig {file}: {error}") }
+        Self {
+            file: file.to_owned(),
+            problems: vec![],
+            message: format!("cannot read the rig {file}: {error}"),
+        }
     }
 
     pub(crate) fn not_text(file: &str, error: &std::string::FromUtf8Error) -> Self {
@@ -92,7 +96,8 @@ impl Diagnostic for RigError {
 pub fn render(report: &miette::Report, colour: bool) -> String {
     let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let mut text = String::new();
-    match GraphicalReportHandler::new_themed(theme).with_width(110).render_report(&mut text, report.as_ref()) {
+    match GraphicalReportHandler::new_themed(theme).with_width(110).render_report(&mut text, report.as_ref())
+    {
         Ok(()) => text,
         Err(_) => report.to_string(),
     }
@@ -116,11 +121,12 @@ impl<'a> Problems<'a> {
         1 + self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count()
     }
 
-    pub fn text(&self) -> &'a str {
-        self.text
-    }
-
-    pub fn add(&mut self, span: &Range<usize>, message: impl Into<String>, label: impl Into<String>) -> &mut Problem {
+    pub fn add(
+        &mut self,
+        span: &Range<usize>,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> &mut Problem {
         let floor = |mut at: usize| {
             at = at.min(self.text.len());
             while !self.text.is_char_boundary(at) {

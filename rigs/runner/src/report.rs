@@ -8,7 +8,9 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::plan::show_time;
+use crate::plan::{Plan, show_time};
+
+const RESULT_VERSION: u32 = 1;
 
 /// How a run or a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -175,7 +177,74 @@ pub struct StationResult {
     pub counters: std::collections::BTreeMap<String, u64>,
 }
 
+/// JSON Schema of `result.json`.
+pub fn result_schema() -> schemars::Schema {
+    schemars::schema_for!(RunResult)
+}
+
+impl StepResult {
+    /// A step that was not reached.
+    pub(crate) fn skipped(step: usize, line: usize, kind: &str, text: &str) -> Self {
+        Self {
+            step,
+            line,
+            kind: kind.to_owned(),
+            text: text.to_owned(),
+            verdict: Verdict::Skip,
+            expected: String::new(),
+            got: String::new(),
+            message: String::new(),
+            at_ms: 0.0,
+            duration_ms: 0.0,
+            measurement: None,
+        }
+    }
+}
+
 impl RunResult {
+    pub(crate) fn empty(plan: &Plan, seed: u64) -> Self {
+        Self {
+            result_version: RESULT_VERSION,
+            rig: plan.name.clone(),
+            file: plan.file.clone(),
+            verdict: Verdict::Error,
+            reason: String::new(),
+            exit_code: 3,
+            seed,
+            started_at: hilrig_contract::timestamp(),
+            duration_ms: 0.0,
+            steps: vec![],
+            faults: vec![],
+            bytes: vec![],
+            stations: vec![],
+            warnings: vec![],
+        }
+    }
+
+    /// The verdict of the run from those of its steps.
+    pub(crate) fn judge(&mut self, plan: &Plan) {
+        let ended = self.steps.iter().find(|s| !matches!(s.verdict, Verdict::Pass | Verdict::Marginal));
+        let marginal = self.steps.iter().find(|s| s.verdict == Verdict::Marginal);
+        let place = |s: &StepResult| match s.line {
+            0 if s.step == 0 => "at the start".to_owned(),
+            0 => "at the end".to_owned(),
+            line => format!("step {}, {} in line {line}", s.step, s.kind),
+        };
+        let (verdict, reason) = match (ended, marginal) {
+            (Some(s), _) => (s.verdict, format!("{}: {}", place(s), s.message)),
+            (None, Some(s)) => (Verdict::Marginal, format!("{}: {}", place(s), s.message)),
+            (None, None) => (Verdict::Pass, format!("all {} steps passed", plan.steps.len())),
+        };
+        self.verdict = verdict;
+        self.reason = reason;
+        self.exit_code = match verdict {
+            Verdict::Pass | Verdict::Marginal => 0,
+            Verdict::Fail => 1,
+            Verdict::Error | Verdict::Skip => 3,
+            Verdict::Canceled | Verdict::Timeout => 4,
+        };
+    }
+
     /// 0 pass or marginal, 1 fail, 3 trouble of the bench, 4 canceled or timed out.
     pub fn exit_code(&self) -> u8 {
         self.exit_code
@@ -210,27 +279,44 @@ impl RunResult {
                 continue;
             }
             let word = if passed { "ok" } else { step.verdict.as_str() };
-            write!(out, "  {} {:>2}  {:<8}", paint(step.verdict, &format!("{word:<8}")), step.step, step.kind)?;
+            write!(
+                out,
+                "  {} {:>2}  {:<8}",
+                paint(step.verdict, &format!("{word:<8}")),
+                step.step,
+                step.kind
+            )?;
             write!(out, "{}", step.text)?;
             if passed && !step.got.is_empty() && step.kind != "set" {
                 write!(out, "  ({})", step.got)?;
             }
             writeln!(out)?;
             if !step.message.is_empty() {
-                let place = if step.line > 0 { format!("{}:{}: ", self.file, step.line) } else { String::new() };
+                let place =
+                    if step.line > 0 { format!("{}:{}: ", self.file, step.line) } else { String::new() };
                 writeln!(out, "               {place}{}", step.message)?;
             }
         }
         writeln!(out)?;
         for fault in &self.faults {
-            let places: Vec<String> =
-                fault.firings.iter().take(3).map(|f| format!("{} bytes at {:.0} ms", f.bytes, f.at_ms)).collect();
+            let places: Vec<String> = fault
+                .firings
+                .iter()
+                .take(3)
+                .map(|f| format!("{} bytes at {:.0} ms", f.bytes, f.at_ms))
+                .collect();
             let places = if places.is_empty() { String::new() } else { format!(" ({})", places.join(", ")) };
             writeln!(out, "  fault {}: fired {} of {}{places}", fault.name, fault.fired, fault.wanted)?;
         }
         for row in self.bytes.iter().filter(|b| !b.link.starts_with("pair ")) {
-            write!(out, "  {} {} -> {}: {} bytes in, {} out", row.link, row.from, row.to, row.bytes_in, row.bytes_out)?;
-            for (n, what) in [(row.fault_bytes, "by fault"), (row.discarded_bytes, "discarded"), (row.pending, "pending")] {
+            write!(
+                out,
+                "  {} {} -> {}: {} bytes in, {} out",
+                row.link, row.from, row.to, row.bytes_in, row.bytes_out
+            )?;
+            for (n, what) in
+                [(row.fault_bytes, "by fault"), (row.discarded_bytes, "discarded"), (row.pending, "pending")]
+            {
                 if n > 0 {
                     write!(out, ", {n} {what}")?;
                 }
@@ -270,7 +356,11 @@ impl RunResult {
                 Verdict::Pass | Verdict::Marginal => TestCaseStatus::success(),
                 Verdict::Skip => TestCaseStatus::skipped(),
                 verdict => {
-                    let kind = if verdict == Verdict::Fail { NonSuccessKind::Failure } else { NonSuccessKind::Error };
+                    let kind = if verdict == Verdict::Fail {
+                        NonSuccessKind::Failure
+                    } else {
+                        NonSuccessKind::Error
+                    };
                     let mut status = TestCaseStatus::non_success(kind);
                     status.set_message(step.message.as_str()).set_type(verdict.as_str());
                     status.set_description(format!("{}:{}: {}", self.file, step.line, step.message));

@@ -42,9 +42,10 @@ impl Check<'_> {
     fn step(&mut self, step: &At<Step>) {
         let (span, kind, action) = match &step.value {
             Step::Wait(at) => {
-                let time = self.time(at);
+                let time = self.time(at, Duration::ZERO);
                 if time > self.plan.timeout {
-                    let label = format!("longer than the whole run may take ({})", show_time(self.plan.timeout));
+                    let label =
+                        format!("longer than the whole run may take ({})", show_time(self.plan.timeout));
                     self.problems.add(&at.span, "this wait cannot end", label);
                 }
                 (&at.span, "wait", Some(Action::Wait(time)))
@@ -74,7 +75,7 @@ impl Check<'_> {
             self.problems.add(&claim.span, "an expectation needs a time limit", label);
             return None;
         };
-        let within = self.time(within);
+        let within = self.time(within, Duration::ZERO);
         Some(Action::Expect { subject: subject?, test: test?, within })
     }
 
@@ -137,7 +138,11 @@ impl Check<'_> {
                 return None;
             }
             [_, second, ..] => {
-                self.problems.add(&second.span, "the claim has more than one subject", "write one step for each");
+                self.problems.add(
+                    &second.span,
+                    "the claim has more than one subject",
+                    "write one step for each",
+                );
                 return None;
             }
         }
@@ -147,7 +152,14 @@ impl Check<'_> {
             let (master, poll) = self.poll_named(name)?;
             match (&claim.address, &claim.count) {
                 (Some(address), None) => self.polled(master, poll, address),
-                (None, Some(count)) => Some(Subject::Counted { master, poll: Some(poll), count: self.count(count)? }),
+                (None, Some(at)) => {
+                    let count = self.count(at)?;
+                    if count.of_master_only() {
+                        let label = "write master = ... instead of poll = ...";
+                        self.problems.add(&at.span, "this is counted for a whole master only", label);
+                    }
+                    Some(Subject::Counted { master, poll: Some(poll), count })
+                }
                 (None, None) => {
                     let label = "give address (a value it reads) or count (a counter of it)";
                     self.problems.add(&name.span, "what of this poll?", label);
@@ -184,7 +196,11 @@ impl Check<'_> {
     /// Keys that say nothing about the subject they stand beside.
     fn misplaced(&mut self, claim: &Claim, cells: &[(Table, &At<i64>)]) {
         if let (None, Some(at)) = (&claim.poll, &claim.address) {
-            self.problems.add(&at.span, "address belongs to poll", "for a simulator write holding = ... or coils = ...");
+            self.problems.add(
+                &at.span,
+                "address belongs to poll",
+                "for a simulator write holding = ... or coils = ...",
+            );
         }
         if let (None, None, Some(at)) = (&claim.poll, &claim.master, &claim.count) {
             self.problems.add(&at.span, "count belongs to poll or master", "there is neither in this step");
@@ -200,7 +216,11 @@ impl Check<'_> {
         let (first, last) = (i64::from(plan.first), i64::from(plan.first) + i64::from(plan.count) - 1);
         if !(first..=last).contains(&address.value) {
             let label = format!("it reads {} {first}..{last}", plan.table.name());
-            self.problems.add(&address.span, format!("the poll does not read address {}", address.value), label);
+            self.problems.add(
+                &address.span,
+                format!("the poll does not read address {}", address.value),
+                label,
+            );
             return None;
         }
         Some(Subject::Polled { master, poll, address: address.value as u16 })
@@ -248,7 +268,11 @@ impl Check<'_> {
 
     fn poll_named(&mut self, at: &At<String>) -> Option<(usize, usize)> {
         let all = self.plan.masters.iter().enumerate().flat_map(|(m, master)| {
-            master.polls.iter().enumerate().map(move |(p, poll)| (format!("{}.{}", master.name, poll.name), (m, p)))
+            master
+                .polls
+                .iter()
+                .enumerate()
+                .map(move |(p, poll)| (format!("{}.{}", master.name, poll.name), (m, p)))
         });
         let all: Vec<(String, (usize, usize))> = all.collect();
         let found = all.iter().find(|(name, _)| *name == at.value).map(|(_, place)| *place);
@@ -317,15 +341,17 @@ impl Check<'_> {
         let measure = &*at.value;
         let poll = self.poll_named(&measure.rtt);
         let count = self.number(&measure.count, 1..=1_000_000, "a number of round trips") as u64;
-        let within = measure.within.as_ref().map_or(self.plan.timeout, |w| self.time(w));
+        let within = measure.within.as_ref().map_or(self.plan.timeout, |w| self.time(w, Duration::MAX));
         let mut limits = Vec::new();
-        let times = [(Limited::P50, &measure.p50), (Limited::P99, &measure.p99), (Limited::Max, &measure.max)];
+        let times =
+            [(Limited::P50, &measure.p50), (Limited::P99, &measure.p99), (Limited::Max, &measure.max)];
         let mut tighter: Option<(Limited, u64)> = None;
         for (of, limit) in times.into_iter().rev() {
             let Some(limit) = limit else { continue };
             let plan = self.time_limit(of, limit);
-            if let Some((other, max)) = tighter.filter(|(_, max)| plan.max > *max) {
-                let label = format!("{} may be {} at most", other.name(), show_time(Duration::from_nanos(max)));
+            if let Some((other, max)) = tighter.filter(|(_, max)| plan.max > *max && plan.max < u64::MAX) {
+                let label =
+                    format!("{} may be {} at most", other.name(), show_time(Duration::from_nanos(max)));
                 let message = format!("the limits contradict: {} can never reach this", of.name());
                 self.problems.add(&limit.max.span, message, label);
             }
@@ -347,9 +373,9 @@ impl Check<'_> {
     }
 
     fn time_limit(&mut self, of: Limited, limit: &TimeLimit) -> LimitPlan {
-        let nanos = |check: &mut Self, at| u64::try_from(check.time(at).as_nanos()).unwrap_or(u64::MAX);
-        let max = nanos(self, &limit.max);
-        let marginal = limit.marginal.as_ref().map(|at| (nanos(self, at), &at.span));
+        let mut nanos = |at, wrong| u64::try_from(self.time(at, wrong).as_nanos()).unwrap_or(u64::MAX);
+        let max = nanos(&limit.max, Duration::MAX);
+        let marginal = limit.marginal.as_ref().map(|at| (nanos(at, Duration::ZERO), &at.span));
         self.limit(of, max, marginal)
     }
 
@@ -385,7 +411,7 @@ impl Check<'_> {
                 Some(Action::SetSim { sim, table, address, value: value? })
             }
             (None, Some(name)) => {
-                let within = set.within.as_ref().map_or(DEFAULT_WRITE, |w| self.time(w));
+                let within = set.within.as_ref().map_or(DEFAULT_WRITE, |w| self.time(w, DEFAULT_WRITE));
                 let master = self.master_named(name)?;
                 let (table, at) = cell?;
                 let address = self.address(&at);
@@ -416,13 +442,20 @@ impl Check<'_> {
                 let FaultPlan { name, link, direction, count, .. } = &plan.faults[*fault];
                 let link = &plan.links[*link];
                 let [from, to] = [*direction, 1 - *direction].map(|end| plan.seat_name(link.ends[end]));
-                let frames = if *count == 1 { "the next frame".to_owned() } else { format!("the next {count} frames") };
+                let frames = if *count == 1 {
+                    "the next frame".to_owned()
+                } else {
+                    format!("the next {count} frames")
+                };
                 format!("{name}: drop {frames} from {from} to {to} on link {}", link.name)
             }
             Action::Clear { fault } => plan.faults[*fault].name.clone(),
             Action::Measure(measure) => {
                 let master = &plan.masters[measure.master];
-                format!("{} round trips of {}.{}", measure.count, master.name, master.polls[measure.poll].name)
+                format!(
+                    "{} round trips of {}.{}",
+                    measure.count, master.name, master.polls[measure.poll].name
+                )
             }
             Action::SetSim { sim, table, address, value } => {
                 format!("{} {} {address} to {value}", plan.sims[*sim].name, table.name())
