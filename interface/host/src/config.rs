@@ -1,29 +1,107 @@
-//! stub
-use std::path::PathBuf;
+//! The config store of one app: its keys over its file. What is shown, checked and written comes from the file each
+//! time: an operator edits it too, and other processes of the root write it.
 
-use hilrig_contract::{AppSpec, ConfigSet, ConfigTree, ConfigView, ContractError};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hilrig_contract::{
+    AppSpec, ConfigEntry, ConfigKey, ConfigPath, ConfigSet, ConfigTree, ConfigView, ContractError, ErrorCode,
+    ValueKind,
+};
 use serde_json::Value;
 
 use crate::Root;
+use crate::config_file::{Parsed, Problem, accept, edit, parse};
+
+/// No config file is longer.
+const MAX_FILE: u64 = 1 << 20;
+/// How long `config.set` waits for another process that writes.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// `paths` key of the config file, and `fileKey` of every entry.
+const FILE_KEY: &str = "configPath";
 
 /// The configuration of one app.
 #[derive(Debug)]
 pub struct ConfigStore {
+    app_id: &'static str,
+    keys: Vec<ConfigKey>,
+    root: PathBuf,
     file: PathBuf,
+    log: PathBuf,
+    lock: PathBuf,
+}
+
+/// One reading of the file.
+struct Reading {
+    text: String,
+    parsed: Parsed,
+    errors: Vec<String>,
+    revision: String,
+}
+
+impl Reading {
+    /// The value in effect, and whether the file says it.
+    fn value<'a>(&'a self, key: &'a ConfigKey) -> (&'a Value, bool) {
+        match self.parsed.values.get(key.key) {
+            Some(value) => (value, true),
+            None => (&key.default, false),
+        }
+    }
 }
 
 impl ConfigStore {
     pub fn new(root: &Root, spec: &AppSpec) -> Self {
-        Self { file: root.config_file(spec.id) }
+        Self {
+            app_id: spec.id,
+            keys: spec.config.clone(),
+            root: root.dir().to_owned(),
+            file: root.config_file(spec.id),
+            log: root.log_file(spec.id),
+            lock: root.dir().join("state").join("config.lock"),
+        }
     }
 
-    pub fn file(&self) -> &std::path::Path {
+    /// The config file, which need not exist.
+    pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// What `config.get` answers. Reads the file; never fails.
+    /// What `config.get` answers. A broken file is an answer too.
     pub fn view(&self) -> ConfigView {
-        unimplemented!()
+        let reading = self.read();
+        let entries = self.keys.iter().map(|key| {
+            let (value, in_file) = reading.value(key);
+            ConfigEntry {
+                key: key.key.to_owned(),
+                value: value.clone(),
+                settable: key.settable,
+                allowed: match &key.kind {
+                    ValueKind::Choice(allowed) => allowed.clone(),
+                    _ => vec![],
+                },
+                value_type: key.kind.value_type().to_owned(),
+                constraint: key.kind.constraint(),
+                file_key: FILE_KEY.to_owned(),
+                unit: (!key.unit.is_empty()).then(|| key.unit.to_owned()),
+                help: (!key.help.is_empty()).then(|| key.help.to_owned()),
+                default: key.default.clone(),
+                source: if in_file { "file" } else { "default" }.to_owned(),
+            }
+        });
+        let path = |key: &str, path: &Path| ConfigPath { key: key.to_owned(), value: shown(path) };
+        ConfigView {
+            repo_root: shown(&self.root),
+            valid: reading.errors.is_empty(),
+            entries: entries.collect(),
+            paths: vec![path(FILE_KEY, &self.file), path("logPath", &self.log)],
+            config_tree: self.tree(&reading).0,
+            errors: reading.errors,
+            revision: reading.revision,
+        }
     }
 
     /// The effective configuration for an action.
@@ -31,26 +109,197 @@ impl ConfigStore {
     /// # Errors
     /// `E_CONFIG_INVALID` with every error of the file.
     pub fn effective(&self) -> Result<ConfigTree, ContractError> {
-        unimplemented!()
+        let reading = self.read();
+        if reading.errors.is_empty() { Ok(self.tree(&reading)) } else { Err(invalid(reading.errors)) }
     }
 
-    /// What `config.set` does. Blocks on the disk: call it from a blocking thread.
+    /// What is right in the file, and defaults for the rest: for an action that must work nevertheless, as a stop
+    /// must.
+    pub fn effective_or_default(&self) -> ConfigTree {
+        self.tree(&self.read())
+    }
+
+    fn tree(&self, reading: &Reading) -> ConfigTree {
+        let mut tree = ConfigTree::default();
+        self.keys.iter().for_each(|key| tree.set(key.key, reading.value(key).0.clone()));
+        tree
+    }
+
+    /// What `config.set` does; `running` is the process of the app's run, if one is up. Blocks on the disk and on
+    /// other writers: call it from a thread that may.
     ///
     /// # Errors
-    /// `E_NOT_FOUND` for an unknown key, `E_CONFIG_INVALID` for the value, the file or the revision; then nothing
-    /// has changed.
+    /// `E_NOT_FOUND` for an unknown key, `E_CONFIG_INVALID` for the value, the file or the revision; then nothing has
+    /// changed.
     pub fn set(
         &self,
-        _key: &str,
-        _value: &Value,
-        _expected: Option<&str>,
-        _running: Option<u32>,
+        key: &str,
+        value: &Value,
+        expected: Option<&str>,
+        running: Option<u32>,
     ) -> Result<ConfigSet, ContractError> {
-        unimplemented!()
+        let refuse = |message: String| ContractError::new(ErrorCode::ConfigInvalid, message).with("key", key);
+        let Some(spec) = self.keys.iter().find(|k| k.key == key) else {
+            let known: Vec<&str> = self.keys.iter().map(|k| k.key).collect();
+            let key: String = key.chars().take(100).collect();
+            let message =
+                format!("{} has no config key {key:?}; the keys are {}", self.app_id, known.join(", "));
+            return Err(ContractError::new(ErrorCode::NotFound, message).with("key", key));
+        };
+        if !spec.settable {
+            return Err(refuse(format!("{key} cannot be set")));
+        }
+        let value = accept(spec, value).map_err(|why| refuse(format!("{key}: {why}")))?;
+        let _lock = self.lock()?;
+        let reading = self.read();
+        if let Some(expected) = expected
+            && expected != reading.revision
+        {
+            return Err(refuse(format!(
+                "{} has changed since it was read: read it again, then set {key}",
+                self.name()
+            ))
+            .with("reason", "revision")
+            .with("revision", reading.revision));
+        }
+        if reading.parsed.broken {
+            return Err(invalid(reading.errors));
+        }
+        let answer = |changed: bool, revision: String, message: String| ConfigSet {
+            changed,
+            file_path: shown(&self.file),
+            restart_required: changed && running.is_some(),
+            pid_at_set: running,
+            message,
+            revision,
+        };
+        if *reading.value(spec).0 == value {
+            return Ok(answer(false, reading.revision, format!("{key} already is {value}")));
+        }
+        let text = edit(&reading.text, key, &value)
+            .ok_or_else(|| refuse(format!("{}: {key} has no place in this file", self.name())))?;
+        let check = self.check(text);
+        if !check.errors.is_empty() {
+            return Err(invalid(check.errors));
+        }
+        if check.value(spec).0 != &value {
+            return Err(ContractError::internal(format!("{key} = {value} cannot be written as TOML")));
+        }
+        replace(&self.file, check.text.as_bytes()).map_err(|e| {
+            ContractError::internal(format!("{} cannot be written: {e}", self.file.display()))
+        })?;
+        let hint = if running.is_some() { "; it takes effect at the next start" } else { "" };
+        Ok(answer(true, check.revision, format!("{key} is now {value}{hint}")))
+    }
+
+    /// Reads the file. A file that is not there is an empty one.
+    fn read(&self) -> Reading {
+        let mut bytes = vec![];
+        let read = File::open(&self.file).and_then(|f| f.take(MAX_FILE + 1).read_to_end(&mut bytes));
+        let unreadable = |why: String| {
+            let mut reading = self.check(String::new());
+            reading.errors = vec![format!("{}: {why}", self.name())];
+            reading.parsed.broken = true;
+            reading
+        };
+        match read {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.check(String::new()),
+            Err(e) => unreadable(format!("it cannot be read: {e}")),
+            Ok(_) if bytes.len() as u64 > MAX_FILE => {
+                unreadable(format!("it is longer than {MAX_FILE} bytes"))
+            }
+            Ok(_) => match String::from_utf8(bytes) {
+                Ok(text) => self.check(text),
+                Err(e) => {
+                    let sound =
+                        String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]).into_owned();
+                    let problem = Problem::at(&sound, sound.len(), "this is not UTF-8 text".to_owned());
+                    let mut reading = unreadable(String::new());
+                    reading.errors = vec![self.told(&problem)];
+                    reading
+                }
+            },
+        }
+    }
+
+    fn check(&self, text: String) -> Reading {
+        let parsed = parse(&self.keys, &text);
+        let errors = parsed.problems.iter().map(|problem| self.told(problem)).collect();
+        let mut hasher = DefaultHasher::new();
+        hasher.write(text.as_bytes());
+        Reading { revision: format!("{:016x}", hasher.finish()), errors, parsed, text }
+    }
+
+    fn told(&self, problem: &Problem) -> String {
+        format!("{}:{}:{}: {}", self.name(), problem.line, problem.column, problem.message)
+    }
+
+    /// The file as people know it: below the root.
+    fn name(&self) -> String {
+        shown(self.file.strip_prefix(&self.root).unwrap_or(&self.file))
+    }
+
+    /// One writer at a time, over all processes of the root. Released by the system when a writer dies.
+    fn lock(&self) -> Result<File, ContractError> {
+        let failed = |why: String| ContractError::internal(format!("{}: {why}", self.lock.display()));
+        if let Some(dir) = self.lock.parent() {
+            fs::create_dir_all(dir).map_err(|e| failed(e.to_string()))?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(&self.lock);
+        let file = file.map_err(|e| failed(e.to_string()))?;
+        let until = Instant::now() + LOCK_WAIT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(e)) => return Err(failed(e.to_string())),
+                Err(TryLockError::WouldBlock) if Instant::now() >= until => {
+                    return Err(failed("another process holds it and does not let go".to_owned()));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
     }
 }
 
-/// A commented file with every key at its default, for `hilrig init`.
-pub fn default_config(_spec: &AppSpec) -> String {
-    unimplemented!()
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn invalid(errors: Vec<String>) -> ContractError {
+    let first = errors.first().cloned().unwrap_or_default();
+    let more = match errors.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    ContractError::new(ErrorCode::ConfigInvalid, format!("{first}{more}")).with("errors", errors)
+}
+
+/// Replaces a file so that at every moment, also after a power cut, it has either the old or the new content. Under
+/// the lock there is one writer, so one name is enough for what a killed one left behind.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let path = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_symlink() => fs::canonicalize(path)?,
+        _ => path.to_owned(),
+    };
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    fs::create_dir_all(dir)?;
+    let mode = fs::metadata(&path).map_or(0o644, |meta| meta.permissions().mode() & 0o7777);
+    let new = dir.join(format!(".{}.new", name.to_string_lossy()));
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&new);
+    })
 }

@@ -1,43 +1,358 @@
-//! stub
+//! An app of this process behind the contract: status with its base keys, config by the store, actions as jobs on
+//! threads of their own. Knows no app in particular and no connection.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hilrig_contract::App;
+use hilrig_contract::{
+    ActionDescriptor, App, AppInfo, AppSpec, AppStatus, Args, Call, ConfigSet, ConfigView, ContractError,
+    ErrorCode, INTERFACE_NAME, INTERFACE_VERSION, Invoked, Job, JobRecord, Status, Stop,
+};
+use serde_json::{Map, Value};
 
-use crate::{Bus, ConfigStore, Jobs, Logbook, Root};
+use crate::config_file::matches_pattern;
+use crate::dispatch::panic_text;
+use crate::exclusive::Turns;
+use crate::watch::watch_status;
+use crate::{Answer, Backend, Bus, ConfigStore, Invoke, JobHandle, Jobs, LogTail, Logbook, Root};
 
-/// An app of this process behind the contract.
+/// Time an action has to end after it was told to; then its record says that it is still running.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+/// Actions of one app at work at a time.
+const MAX_AT_WORK: usize = 256;
+/// What an action gets to end in when its app shuts down.
+const LOOK: Duration = Duration::from_millis(10);
+
+type Outcome = Result<Map<String, Value>, ContractError>;
+
+/// An app of this process.
 pub struct LocalApp {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     app: Arc<dyn App>,
+    root: Root,
     jobs: Arc<Jobs>,
-    config: ConfigStore,
+    config: Arc<ConfigStore>,
+    logbook: Arc<Logbook>,
+    turns: Turns,
+    /// Threads of actions that have not ended, whatever their records say.
+    at_work: AtomicUsize,
+    closing: AtomicBool,
 }
 
 impl std::fmt::Debug for LocalApp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocalApp").finish_non_exhaustive()
+        f.debug_struct("LocalApp").field("app", &self.spec().id).finish_non_exhaustive()
     }
 }
 
 impl LocalApp {
-    /// Must be called within a tokio runtime: starts the task that watches the app's status.
-    pub fn new(root: &Root, app: Arc<dyn App>, bus: Arc<Bus>, _logbook: Arc<Logbook>) -> Arc<Self> {
+    /// Must be called within a tokio runtime: starts the task that watches the app's status. The task ends with the
+    /// last handle on the app.
+    pub fn new(root: &Root, app: Arc<dyn App>, bus: Arc<Bus>, logbook: Arc<Logbook>) -> Arc<Self> {
         let spec = app.spec();
-        Arc::new(Self { jobs: Jobs::new(spec.id, bus), config: ConfigStore::new(root, spec), app })
+        let inner = Arc::new(Inner {
+            jobs: Jobs::new(spec.id, Arc::clone(&bus)),
+            config: Arc::new(ConfigStore::new(root, spec)),
+            root: root.clone(),
+            logbook,
+            turns: Turns::default(),
+            at_work: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            app: Arc::clone(&app),
+        });
+        let watched = Arc::downgrade(&inner);
+        let snapshot = move || {
+            let inner = watched.upgrade()?;
+            let status = inner.snapshot().ok()?;
+            Some((inner.status(status.clone()), status))
+        };
+        tokio::spawn(watch_status(spec.id, bus, snapshot));
+        Arc::new(Self { inner })
+    }
+
+    fn spec(&self) -> &AppSpec {
+        self.inner.app.spec()
     }
 
     pub fn jobs(&self) -> &Arc<Jobs> {
-        let _ = (&self.config, &self.app);
-        &self.jobs
+        &self.inner.jobs
     }
 
     /// No run is up, no job is live, no thread of an action still works.
     pub fn is_idle(&self) -> bool {
-        unimplemented!()
+        self.inner.at_work.load(Ordering::SeqCst) == 0
+            && self.inner.jobs.live().is_empty()
+            && self.inner.app.status().run.is_none()
     }
 
-    /// Refuses new actions, cancels live ones, stops the run.
-    pub async fn shutdown(&self, _deadline: Duration) {
-        unimplemented!()
+    /// Refuses new actions, cancels live ones, stops the run. Takes at most about `deadline`.
+    pub async fn shutdown(&self, deadline: Duration) {
+        self.inner.closing.store(true, Ordering::SeqCst);
+        self.inner.jobs.live().iter().for_each(|job| job.request_stop(Stop::Canceled));
+        let until = tokio::time::Instant::now() + deadline;
+        while self.inner.at_work.load(Ordering::SeqCst) > 0
+            && tokio::time::Instant::now() < until - deadline / 2
+        {
+            tokio::time::sleep(LOOK).await;
+        }
+        let rest = until.saturating_duration_since(tokio::time::Instant::now());
+        let app = Arc::clone(&self.inner.app);
+        let _ = tokio::time::timeout(rest, tokio::task::spawn_blocking(move || app.shutdown(rest))).await;
+    }
+
+    fn begin(&self, invoke: Invoke) -> Result<Arc<JobHandle>, ContractError> {
+        let action = find_action(&self.spec().actions, &invoke.action)?.clone();
+        let args = accept_args(&action, &invoke.args)?;
+        let timeout = invoke.timeout_seconds.unwrap_or(action.timeout_seconds);
+        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::from_secs(30));
+        let inner = &self.inner;
+        let job = inner.jobs.accept(&action.name, timeout, invoke.job_id)?;
+        if inner.closing.load(Ordering::SeqCst) {
+            job.finish(Err(ContractError::failed("the process is ending").with("reason", "closing")));
+            return Ok(job);
+        }
+        if action.exclusive
+            && let Err(holder) = inner.turns.enter(&job, action.preempts)
+        {
+            job.finish(Err(ContractError::failed(format!("busy: {holder}"))
+                .with("reason", "busy")
+                .with("jobId", holder)));
+            return Ok(job);
+        }
+        if inner.at_work.fetch_add(1, Ordering::SeqCst) >= MAX_AT_WORK && !action.preempts {
+            inner.ended(&job);
+            job.finish(Err(ContractError::failed(format!(
+                "busy: {MAX_AT_WORK} actions are under way; wait for some to end"
+            ))
+            .with("reason", "busy")));
+            return Ok(job);
+        }
+        let work = {
+            let (inner, job) = (Arc::clone(inner), Arc::clone(&job));
+            move || {
+                let outcome = inner.work(&action, &args, &job);
+                // The place is free when the record says so: who sees the end may start the next.
+                inner.ended(&job);
+                inner.note(&job, &outcome);
+                job.finish(outcome);
+            }
+        };
+        // Named for who looks at the process from outside; the kernel keeps 15 bytes.
+        if let Err(e) = std::thread::Builder::new().name(format!("act-{}", job.action())).spawn(work) {
+            inner.ended(&job);
+            job.finish(Err(ContractError::internal(format!("no thread for the action: {e}"))));
+        } else {
+            tokio::spawn(supervise(Arc::clone(&job)));
+        }
+        Ok(job)
+    }
+}
+
+/// A worker that does not end when told to loses its record, not its place.
+async fn supervise(job: Arc<JobHandle>) {
+    let deadline = async {
+        match job.deadline() {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = job.finished() => return,
+        _ = job.stop_requested() => {}
+        () = deadline => job.request_stop(Stop::TimedOut),
+    }
+    if tokio::time::timeout(STOP_GRACE, job.finished()).await.is_err() {
+        let still = format!(
+            "told to stop {} s ago and still running; {} stays busy until it ends",
+            STOP_GRACE.as_secs(),
+            job.app_id()
+        );
+        job.finish(Err(ContractError::failed(still).with("reason", "stillRunning")));
+    }
+}
+
+impl Inner {
+    fn ended(&self, job: &JobHandle) {
+        self.turns.leave(job);
+        self.at_work.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn work(&self, action: &ActionDescriptor, args: &Args, job: &JobHandle) -> Outcome {
+        if action.exclusive {
+            self.turns.wait(job)?;
+        }
+        if let Some(stop) = job.stop() {
+            return Err(stop.into());
+        }
+        job.start();
+        // A stop must work with a config that somebody has broken since the start.
+        let config = if action.preempts || action.read_only {
+            self.config.effective_or_default()
+        } else {
+            self.config.effective()?
+        };
+        let call = Call { action: &action.name, args, config: &config, root: self.root.dir(), job };
+        catch_unwind(AssertUnwindSafe(|| self.app.invoke(call))).unwrap_or_else(|panic| {
+            let message = format!("defect in {}: {}", action.name, panic_text(&*panic));
+            Err(ContractError::internal(message).with("reason", "panic"))
+        })
+    }
+
+    fn note(&self, job: &JobHandle, outcome: &Outcome) {
+        let (level, end) = match outcome {
+            Ok(_) => ("INFO", "done".to_owned()),
+            Err(e) => ("WARN", e.message.clone()),
+        };
+        self.logbook.write(self.app.spec().id, level, &format!("{} ({}): {end}", job.action(), job.id()));
+    }
+
+    /// The app's own status. A defect there is the caller's error, not the connection's end.
+    fn snapshot(&self) -> Result<AppStatus, ContractError> {
+        catch_unwind(AssertUnwindSafe(|| self.app.status()))
+            .map_err(|panic| ContractError::internal(format!("defect in status: {}", panic_text(&*panic))))
+    }
+
+    fn status(&self, app: AppStatus) -> Status {
+        let spec = self.app.spec();
+        let mut more = Map::new();
+        let mut put = |key: &str, value: String| more.insert(key.to_owned(), Value::String(value));
+        put("configPath", self.config.file().to_string_lossy().into_owned());
+        put("logPath", self.root.log_file(spec.id).to_string_lossy().into_owned());
+        if spec.hosted_role {
+            put("processModel", "hosted-role".to_owned());
+            put("roleAppId", spec.id.to_owned());
+        }
+        more.extend(app.fields);
+        more.extend(app.metrics);
+        let pid = app.run.as_ref().map(|run| run.pid);
+        Status {
+            interface_name: INTERFACE_NAME.to_owned(),
+            interface_version: INTERFACE_VERSION,
+            app_id: spec.id.to_owned(),
+            app_title: spec.title.to_owned(),
+            running: pid.is_some(),
+            pid,
+            host_running: true,
+            host_pid: Some(std::process::id()),
+            boot_id: app.run.map_or_else(String::new, |run| format!("{}:{}:{}", spec.id, run.pid, run.nonce)),
+            error: app.error,
+            more,
+        }
+    }
+}
+
+/// Finds an action of an app.
+///
+/// # Errors
+/// `E_NOT_FOUND` that names the actions there are.
+pub fn find_action<'a>(
+    actions: &'a [ActionDescriptor],
+    name: &str,
+) -> Result<&'a ActionDescriptor, ContractError> {
+    actions.iter().find(|a| a.name == name).ok_or_else(|| {
+        let known: Vec<&str> = actions.iter().map(|a| a.name.as_str()).collect();
+        let shown: String = name.chars().take(100).collect();
+        let message = format!("no action {shown:?}; the actions are {}", known.join(", "));
+        ContractError::new(ErrorCode::NotFound, message).with("actionName", shown)
+    })
+}
+
+/// Types and checks the arguments of an action, their patterns too.
+///
+/// # Errors
+/// `E_BAD_ARG` with `details.param`.
+pub fn accept_args(action: &ActionDescriptor, given: &Map<String, Value>) -> Result<Args, ContractError> {
+    let args = action.accept(given)?;
+    for arg in &action.args {
+        if let Some(value) = args.0.get(&arg.name) {
+            matches_pattern(&arg.kind, value).map_err(|why| {
+                ContractError::bad_param(&arg.name, format!("argument {}: {why}", arg.name))
+            })?;
+        }
+    }
+    Ok(args)
+}
+
+fn ready<'a, T: Send + 'a>(value: Result<T, ContractError>) -> Answer<'a, T> {
+    Box::pin(std::future::ready(value))
+}
+
+/// Runs what waits for a disk where that hurts nobody.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ContractError> + Send + 'static,
+) -> Result<T, ContractError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(e) => Err(ContractError::internal(format!("defect: {e}"))),
+    }
+}
+
+impl Backend for LocalApp {
+    fn id(&self) -> &str {
+        self.spec().id
+    }
+
+    fn info(&self) -> Answer<'_, AppInfo> {
+        let spec = self.spec();
+        ready(self.inner.snapshot().map(|status| AppInfo {
+            app_id: spec.id.to_owned(),
+            app_title: spec.title.to_owned(),
+            kind: "built-in".to_owned(),
+            host: spec.host.to_owned(),
+            running: status.run.is_some(),
+        }))
+    }
+
+    fn status(&self) -> Answer<'_, Status> {
+        ready(self.inner.snapshot().map(|status| self.inner.status(status)))
+    }
+
+    fn config_get(&self) -> Answer<'_, ConfigView> {
+        ready(Ok(self.inner.config.view()))
+    }
+
+    fn config_set<'a>(
+        &'a self,
+        key: &'a str,
+        value: &'a Value,
+        expected: Option<&'a str>,
+    ) -> Answer<'a, ConfigSet> {
+        let config = Arc::clone(&self.inner.config);
+        let (key, value, expected) = (key.to_owned(), value.clone(), expected.map(str::to_owned));
+        Box::pin(async move {
+            let running = self.inner.snapshot()?.run.map(|run| run.pid);
+            blocking(move || config.set(&key, &value, expected.as_deref(), running)).await
+        })
+    }
+
+    fn action_list(&self) -> Answer<'_, Vec<ActionDescriptor>> {
+        ready(Ok(self.spec().actions.clone()))
+    }
+
+    fn invoke(&self, invoke: Invoke) -> Answer<'_, Invoked> {
+        Box::pin(async move { Ok(self.begin(invoke)?.invoked()) })
+    }
+
+    fn job_get<'a>(&'a self, job_id: &'a str) -> Answer<'a, JobRecord> {
+        ready(self.inner.jobs.get(job_id))
+    }
+
+    fn job_list(&self) -> Answer<'_, Vec<JobRecord>> {
+        ready(Ok(self.inner.jobs.list()))
+    }
+
+    fn job_cancel<'a>(&'a self, job_id: &'a str) -> Answer<'a, JobRecord> {
+        ready(self.inner.jobs.cancel(job_id))
+    }
+
+    fn log_tail<'a>(&'a self, lines: usize, cursor: Option<&'a str>) -> Answer<'a, LogTail> {
+        let logbook = Arc::clone(&self.inner.logbook);
+        let (app_id, cursor) = (self.spec().id, cursor.map(str::to_owned));
+        Box::pin(blocking(move || logbook.tail(app_id, lines, cursor.as_deref())))
     }
 }

@@ -1,0 +1,314 @@
+//! The text of a config file: what it says, what is wrong with it and where, and how one value changes in it. Reads
+//! and writes no file.
+
+use hilrig_contract::{AppSpec, ConfigKey, ValueKind};
+use serde_json::{Map, Value};
+use toml_edit::{Document, DocumentMut, InlineTable, Item, Table, TableLike};
+
+/// What a text says about the keys of an app.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    /// Values that are present and right, of their key's type.
+    pub values: Map<String, Value>,
+    pub problems: Vec<Problem>,
+    /// It is no TOML at all.
+    pub broken: bool,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    pub message: String,
+}
+
+impl Problem {
+    pub fn at(text: &str, offset: usize, message: String) -> Self {
+        let mut offset = offset.min(text.len());
+        while !text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let before = &text[..offset];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            message,
+        }
+    }
+}
+
+/// Reads and checks a text.
+pub(crate) fn parse(keys: &[ConfigKey], text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    match Document::parse(text) {
+        Ok(document) => walk(keys, text, "", document.as_table(), &mut parsed),
+        Err(e) => {
+            let at = e.span().map_or(text.len(), |span| span.start);
+            let message = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
+            parsed.problems.push(Problem::at(text, at, format!("this is not TOML: {message}")));
+            parsed.broken = true;
+        }
+    }
+    parsed
+}
+
+fn walk(keys: &[ConfigKey], text: &str, prefix: &str, table: &dyn TableLike, parsed: &mut Parsed) {
+    for (name, item) in table.iter() {
+        let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
+        let key_at = table.key(name).and_then(|k| k.span()).map_or(0, |span| span.start);
+        if let Some(key) = keys.iter().find(|k| k.key == path) {
+            match json(item).and_then(|value| accept(key, &value)) {
+                Ok(value) => {
+                    parsed.values.insert(path, value);
+                }
+                Err(why) => {
+                    let at = item.span().map_or(key_at, |span| span.start);
+                    parsed.problems.push(Problem::at(text, at, format!("{path}: {why}")));
+                }
+            }
+        } else if keys.iter().any(|k| k.key.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.')))
+            && let Some(inner) = item.as_table_like()
+        {
+            walk(keys, text, &path, inner, parsed);
+        } else {
+            let known: Vec<&str> = keys.iter().map(|k| k.key).collect();
+            let message = format!("unknown key {path}; the keys are {}", known.join(", "));
+            parsed.problems.push(Problem::at(text, key_at, message));
+        }
+    }
+}
+
+/// The value for a coercion; what is no scalar is refused there with what it looks like.
+fn json(item: &Item) -> Result<Value, String> {
+    match item {
+        Item::Value(toml_edit::Value::String(s)) => Ok(s.value().as_str().into()),
+        Item::Value(toml_edit::Value::Integer(i)) => Ok((*i.value()).into()),
+        Item::Value(toml_edit::Value::Float(f)) => Ok((*f.value()).into()),
+        Item::Value(toml_edit::Value::Boolean(b)) => Ok((*b.value()).into()),
+        Item::Value(toml_edit::Value::Datetime(d)) => {
+            Err(format!("{} is a date; put it in quotes if it is text", d.value()))
+        }
+        Item::Value(toml_edit::Value::Array(_)) => Ok(Value::Array(vec![])),
+        _ => Ok(Value::Object(Map::new())),
+    }
+}
+
+/// Coerces and checks a value, its pattern too.
+pub(crate) fn accept(key: &ConfigKey, value: &Value) -> Result<Value, String> {
+    let value = key.accept(value)?;
+    matches_pattern(&key.kind, &value)?;
+    Ok(value)
+}
+
+/// The part of a [`ValueKind`] that the contract crate does not check.
+pub(crate) fn matches_pattern(kind: &ValueKind, value: &Value) -> Result<(), String> {
+    let (ValueKind::Text { pattern: Some(pattern) }, Some(text)) = (kind, value.as_str()) else {
+        return Ok(());
+    };
+    match regex_lite::Regex::new(pattern) {
+        Ok(regex) if regex.is_match(text) => Ok(()),
+        Ok(_) => Err(format!("{text:?} does not match {pattern}")),
+        Err(e) => Err(format!("its pattern {pattern} is broken: {e}")),
+    }
+}
+
+/// The text with one value changed or added; all else stays as it is. `None` if the path leads through something
+/// that is no table.
+pub(crate) fn edit(text: &str, key: &str, value: &Value) -> Option<String> {
+    let document = Document::parse(text).ok()?;
+    let new = toml(value)?;
+    let parts: Vec<&str> = key.split('.').collect();
+    let (leaf, parents) = parts.split_last()?;
+    let place = |parent: Option<&Item>| parent?.as_table_like()?.get(leaf)?.as_value()?.span();
+    if let Some(span) = place(descend(document.as_item(), parents)) {
+        let mut text = text.to_owned();
+        text.replace_range(span, new.to_string().trim());
+        return Some(text);
+    }
+    if document.as_table().is_empty() {
+        // The document is comments only: stay below them.
+        let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let mut added = DocumentMut::new();
+        insert(added.as_table_mut(), parents, leaf, new)?;
+        return Some(format!("{text}{gap}{added}"));
+    }
+    let mut document = document.into_mut();
+    insert(document.as_table_mut(), parents, leaf, new)?;
+    let edited = document.to_string();
+    // toml_edit ends its lines by LF.
+    Some(if text.contains("\r\n") { edited.replace("\r\n", "\n").replace('\n', "\r\n") } else { edited })
+}
+
+fn descend<'a>(root: &'a Item, path: &[&str]) -> Option<&'a Item> {
+    path.iter().try_fold(root, |item, part| item.as_table_like()?.get(part))
+}
+
+fn insert(table: &mut dyn TableLike, parents: &[&str], leaf: &str, value: toml_edit::Value) -> Option<()> {
+    let Some((parent, rest)) = parents.split_first() else {
+        table.insert(leaf, Item::Value(value));
+        return Some(());
+    };
+    if !table.contains_key(parent) {
+        let mut new = Table::new();
+        new.set_implicit(!rest.is_empty());
+        if !table.is_empty() {
+            new.decor_mut().set_prefix("\n");
+        }
+        table.insert(parent, Item::Table(new));
+    }
+    let item = table.get_mut(parent)?;
+    if item.is_none() {
+        *item = Item::Value(InlineTable::new().into());
+    }
+    insert(item.as_table_like_mut()?, rest, leaf, value)
+}
+
+fn toml(value: &Value) -> Option<toml_edit::Value> {
+    Some(match value {
+        Value::Bool(b) => (*b).into(),
+        Value::Number(n) => match n.as_i64() {
+            Some(i) => i.into(),
+            None => n.as_f64()?.into(),
+        },
+        Value::String(s) => s.as_str().into(),
+        _ => return None,
+    })
+}
+
+/// A commented file with every key at its default, for `hilrig init`.
+pub fn default_config(spec: &AppSpec) -> String {
+    let mut text = format!(
+        "# {} ({})\n# Change it here, or with: hilrig config set {} KEY VALUE\n",
+        spec.title, spec.id, spec.id
+    );
+    let split = |key: &'static str| key.rsplit_once('.').unwrap_or(("", key));
+    let mut tables: Vec<&str> = vec![""];
+    for key in &spec.config {
+        let (table, _) = split(key.key);
+        if !tables.contains(&table) {
+            tables.push(table);
+        }
+    }
+    for table in tables {
+        let keys: Vec<&ConfigKey> = spec.config.iter().filter(|k| split(k.key).0 == table).collect();
+        if !table.is_empty() {
+            text.push_str(&format!("\n[{table}]\n"));
+        }
+        for key in keys {
+            let unit = if key.unit.is_empty() { String::new() } else { format!(", in {}", key.unit) };
+            let range = match &key.kind {
+                ValueKind::Int { min, max } => format!(" ({min}..{max}{unit})"),
+                ValueKind::Float { min, max } => format!(" ({min}..{max}{unit})"),
+                ValueKind::Choice(allowed) => format!(" (one of {})", allowed.join(", ")),
+                ValueKind::Bool => " (true or false)".to_owned(),
+                ValueKind::Text { .. } => String::new(),
+            };
+            let value = toml(&key.default).map(|v| v.to_string()).unwrap_or_default();
+            let gap = if table.is_empty() { "\n" } else { "" };
+            text.push_str(&format!("{gap}# {}{range}\n{} = {value}\n", key.help, split(key.key).1));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn keys() -> Vec<ConfigKey> {
+        vec![
+            ConfigKey::profile(),
+            ConfigKey::new("serial.baud", ValueKind::Int { min: 50, max: 4_000_000 }, 9600, "line speed")
+                .unit("baud"),
+            ConfigKey::new("serial.gap", ValueKind::Float { min: 0.0, max: 10.0 }, 1.5, "gap").unit("ms"),
+            ConfigKey::new("name", ValueKind::Text { pattern: Some("^[a-z]*$") }, "x", "a name"),
+            ConfigKey::new("on", ValueKind::Bool, true, "switch"),
+        ]
+    }
+
+    fn problem(text: &str) -> (usize, usize, String) {
+        let mut parsed = parse(&keys(), text);
+        assert_eq!(parsed.problems.len(), 1, "{text}: {:?}", parsed.problems);
+        let p = parsed.problems.remove(0);
+        (p.line, p.column, p.message)
+    }
+
+    #[test]
+    fn problems_have_their_place() {
+        for (text, line, column, says) in [
+            ("profile = 'x'", 1, 11, "profile: \"x\" is not one of sim, lab, prod"),
+            ("# ü\n\n[serial]\nbaud = 5\n", 4, 8, "serial.baud: 5 is out of range"),
+            ("serial = 5", 1, 1, "unknown key serial;"),
+            ("profile = 'sim'\nprofil = 'sim'\n", 2, 1, "unknown key profil;"),
+            ("[serial]\n  speed = 1", 2, 3, "unknown key serial.speed;"),
+            ("[[serial]]\nbaud = 1", 1, 3, "unknown key serial;"),
+            ("[other]\na = 1\nb = 2", 1, 2, "unknown key other;"),
+            ("name = 'ABC'", 1, 8, "name: \"ABC\" does not match"),
+            ("name = 2020-01-01", 1, 8, "is a date"),
+            ("name = []", 1, 8, "name: expected text, got []"),
+            ("serial = {baud = 'fast'}", 1, 18, "serial.baud: expected a whole number"),
+            ("name = 'a'\n= = =\n", 2, 3, "this is not TOML"),
+            ("on = true\non = false\n", 2, 1, "this is not TOML: duplicate key"),
+            ("name = 'a\n", 1, 10, "this is not TOML"),
+        ] {
+            let (l, c, message) = problem(text);
+            assert!(message.starts_with(says) || message.contains(says), "{text}: {message}");
+            assert_eq!((l, c), (line, column), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn one_value_changes_and_nothing_else() {
+        let text = "# top\nprofile = 'sim'   # which\n\n# line\n[serial] # here\n  baud=9600# fast\n";
+        let changed = edit(text, "serial.baud", &json!(19200)).unwrap();
+        assert_eq!(changed, text.replace("9600", "19200"));
+        let changed = edit(text, "profile", &json!("lab")).unwrap();
+        assert_eq!(changed, text.replace("'sim'", "\"lab\""));
+        let added = edit(text, "serial.gap", &json!(2.0)).unwrap();
+        assert_eq!(added, format!("{text}gap = 2.0\n"));
+        let added = edit(text, "name", &json!("a\\b")).unwrap();
+        assert_eq!(added, text.replace("# which\n", "# which\nname = 'a\\b'\n"));
+    }
+
+    #[test]
+    fn every_way_to_write_a_table_takes_a_new_key() {
+        for (text, want) in [
+            ("", "[serial]\nbaud = 5\n"),
+            ("# only comments", "# only comments\n[serial]\nbaud = 5\n"),
+            ("on = true\n", "on = true\n\n[serial]\nbaud = 5\n"),
+            ("serial.gap = 1.0\n", "serial.gap = 1.0\nserial.baud = 5\n"),
+            ("serial = {gap = 1.0}\n", "serial = {gap = 1.0, baud = 5 }\n"),
+            ("[serial]\r\ngap = 1.0\r\n", "[serial]\r\ngap = 1.0\r\nbaud = 5\r\n"),
+        ] {
+            let edited = edit(text, "serial.baud", &json!(5)).unwrap();
+            let squeeze = |s: &str| s.replace(' ', "");
+            assert_eq!(squeeze(&edited), squeeze(want), "{text}");
+            assert_eq!(parse(&keys(), &edited).values.get("serial.baud"), None, "out of range on purpose");
+        }
+        assert_eq!(edit("serial = 5", "serial.baud", &json!(5)), None);
+    }
+
+    #[test]
+    fn the_default_file_is_valid_and_says_everything() {
+        let spec = AppSpec {
+            id: "bridge",
+            title: "Bridge",
+            host: "bridge",
+            hosted_role: false,
+            config: keys(),
+            actions: vec![],
+        };
+        let text = default_config(&spec);
+        let parsed = parse(&spec.config, &text);
+        assert_eq!(parsed.problems, []);
+        for key in &spec.config {
+            assert_eq!(parsed.values[key.key], key.default);
+            assert!(text.contains(key.help));
+        }
+        assert!(text.contains("# line speed (50..4000000, in baud)\nbaud = 9600\n"), "{text}");
+    }
+}
