@@ -114,13 +114,13 @@ impl Engine {
             room
         });
         for &(unit, side) in &seen[..n] {
-            self.with(unit, |u, set| u.look(side, set));
+            self.with(unit, |u, set| u.on_opened(side, set));
         }
         if !complete {
             for unit in 0..self.units.len() {
                 self.with(unit, |u, set| {
                     for side in 0..u.ports().len() {
-                        u.look(side, set);
+                        u.on_opened(side, set);
                     }
                 });
             }

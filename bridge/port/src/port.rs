@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::line::pty::Reset;
+use crate::line::pty::{Reset, Visit};
 use crate::line::{Buffer, Line, Read, Write};
 use crate::set::{EventFlags, Set, Token};
 use crate::{PortError, PortState, PortStats, Time};
@@ -207,15 +207,10 @@ impl Port {
         self.presence = Presence::Away;
         self.write = false;
         self.stats.set_peer_open(false);
-        let (unit, side) = self.at;
         let done = match &mut self.line {
-            Line::Pty(line) => {
+            Line::Pty(_) => {
                 self.stats.set_line(0, 1);
-                match line.reset() {
-                    Ok(Reset::Same) => Ok(()),
-                    Ok(Reset::Renewed) => set.watch(line.slave(), unit, side).map_err(Into::into),
-                    Err(e) => Err(e),
-                }
+                self.reset(set)
             }
             Line::Listen(line) => {
                 line.client = None;
@@ -230,6 +225,18 @@ impl Port {
                 self.lose(set, format!("the virtual port cannot be made ready for the next user ({e})"))
             }
         }
+    }
+
+    /// Makes a virtual port that nobody has open as new.
+    fn reset(&mut self, set: &mut Set) -> std::io::Result<()> {
+        let Line::Pty(line) = &mut self.line else { return Ok(()) };
+        // The reset opens the far end itself, which is no news.
+        set.mute(line.slave());
+        match line.reset()? {
+            Reset::Same => set.unmute(line.slave())?,
+            Reset::Renewed => set.watch(line.slave(), self.at.0, self.at.1)?,
+        }
+        Ok(())
     }
 
     /// Takes the port out of service for good.
@@ -249,22 +256,42 @@ impl Port {
 
     /// Whether somebody has come since the port was last seen empty, event or not.
     pub(crate) fn look(&mut self, set: &Set) -> Change {
-        match &self.line {
-            Line::Pty(line) if self.presence == Presence::Away && line.peer_open() => self.arrive(set),
-            Line::Pty(line) if self.presence == Presence::Leaving && line.peer_open() => {
-                // Another user came before the last one's bytes were through.
-                self.presence = Presence::Here;
-                self.stats.opens.add(1);
+        match (&self.line, self.presence) {
+            (Line::Pty(line), Presence::Away) => match line.visit() {
+                Visit::None => Change::None,
+                Visit::Here => self.arrive(set, Presence::Here),
+                Visit::Over => self.arrive(set, Presence::Leaving),
+            },
+            // Another user came before the last one's bytes were through.
+            (Line::Pty(line), Presence::Leaving) if line.visit() == Visit::Here => {
                 self.untell(set);
-                self.want(self.read, self.write, set)
+                match self.arrive(set, Presence::Here) {
+                    Change::Came => Change::None,
+                    other => other,
+                }
             }
-            Line::Listen(_) if self.presence == Presence::Away => self.accept(set),
+            (Line::Listen(_), Presence::Away) => self.accept(set),
             _ => Change::None,
         }
     }
 
-    fn arrive(&mut self, set: &Set) -> Change {
-        self.presence = Presence::Here;
+    /// The far end of a virtual port was opened, at some time before now.
+    pub(crate) fn opened(&mut self, set: &mut Set) -> Change {
+        let change = self.look(set);
+        if change == Change::None && self.presence == Presence::Away {
+            // Gone without a trace, but for an exclusiveness that would lock the port.
+            self.stats.opens.add(1);
+            if let Err(e) = self.reset(set) {
+                return self
+                    .lose(set, format!("the virtual port cannot be made ready for the next user ({e})"));
+            }
+            return self.look(set);
+        }
+        change
+    }
+
+    fn arrive(&mut self, set: &Set, presence: Presence) -> Change {
+        self.presence = presence;
         self.stats.opens.add(1);
         self.stats.set_peer_open(true);
         self.stats.set_state(PortState::Open);
@@ -281,7 +308,7 @@ impl Port {
         }
         let Line::Listen(line) = &mut self.line else { return Change::None };
         match line.accept() {
-            Ok(true) => self.arrive(set),
+            Ok(true) => self.arrive(set, Presence::Here),
             Ok(false) | Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Change::None,
             Err(_) => {
                 // Out of descriptors, most likely: the caller stays in the queue, and asking at once again would

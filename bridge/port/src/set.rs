@@ -110,6 +110,16 @@ impl Set {
         Ok(())
     }
 
+    /// Reports no openings of `path`, which is watched, until `unmute`.
+    pub(crate) fn mute(&self, path: &Path) {
+        // The kernel takes a second watch on the same file as a change of the first one's mask.
+        let _ = inotify::add_watch(&self.inotify, path, inotify::WatchFlags::DELETE_SELF);
+    }
+
+    pub(crate) fn unmute(&self, path: &Path) -> Result<(), Errno> {
+        inotify::add_watch(&self.inotify, path, inotify::WatchFlags::OPEN).map(drop)
+    }
+
     pub(crate) fn unwatch(&mut self, unit: usize, side: usize) {
         self.watches.retain(|&(wd, u, s)| {
             let keep = (u, s) != (unit, side);

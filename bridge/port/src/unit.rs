@@ -93,6 +93,13 @@ impl Unit {
         self.on_change(side, change, set);
     }
 
+    /// inotify says that the far end of a virtual port was opened.
+    pub(crate) fn on_opened(&mut self, side: usize, set: &mut Set) {
+        let Some(port) = self.port(side) else { return };
+        let change = port.opened(set);
+        self.on_change(side, change, set);
+    }
+
     pub(crate) fn on_caller(&mut self, side: usize, set: &mut Set) {
         let Some(port) = self.port(side) else { return };
         let change = port.accept(set);

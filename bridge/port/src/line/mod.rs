@@ -114,10 +114,15 @@ impl Line {
 }
 
 /// Whether the other side of a tty is gone.
-pub(crate) fn hung_up(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+fn hung_up(fd: BorrowedFd<'_>) -> bool {
+    poll_now(fd).intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+}
+
+/// What is the case on a descriptor right now.
+fn poll_now(fd: BorrowedFd<'_>) -> PollFlags {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN | PollFlags::PRI)];
     match poll(&mut fds, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 })) {
-        Ok(_) => fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL),
-        Err(_) => false,
+        Ok(_) => fds[0].revents(),
+        Err(_) => PollFlags::empty(),
     }
 }

@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::event::PollFlags;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
@@ -36,7 +37,7 @@ const POISON_FLAGS: LocalModes = LocalModes::ECHONL.union(LocalModes::ECHOE).uni
 
 /// How long after a setting the flags are put back. Programs set a line in a burst of calls and some compare
 /// what they read back; what is written in between would be seen, or overwrite the next call.
-pub(crate) const SETTLE: Duration = Duration::from_millis(20);
+const SETTLE: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub(crate) struct PtyLine {
@@ -51,7 +52,16 @@ pub(crate) struct PtyLine {
     _lock: LockFile,
 }
 
-/// What has to be done after the last user has left.
+/// Who is at the far end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    None,
+    Here,
+    /// Has left already, and what it wrote or set is still to be read.
+    Over,
+}
+
+/// How a port came out of its reset.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reset {
     Same,
@@ -100,9 +110,15 @@ impl PtyLine {
         })
     }
 
-    /// The far end is open right now.
-    pub(crate) fn peer_open(&self) -> bool {
-        !super::hung_up(self.master.as_fd())
+    pub(crate) fn visit(&self) -> Visit {
+        let seen = super::poll_now(self.master.as_fd());
+        if !seen.contains(PollFlags::HUP) {
+            Visit::Here
+        } else if seen.intersects(PollFlags::IN | PollFlags::PRI) {
+            Visit::Over
+        } else {
+            Visit::None
+        }
     }
 
     /// Reads what the application has set: baud and stop bits, if that is news.
@@ -149,7 +165,6 @@ impl PtyLine {
         self.settle_at = None;
         // First what the next user would trip over, should it be quick.
         prepare(&self.master)?;
-        tcflush(&self.master, QueueSelector::OFlush)?;
         // A user that died may have left the port exclusive, which would lock it for ever.
         match ioctl_tiocgptpeer(&self.master, open_flags()) {
             Ok(slave) => {
@@ -157,7 +172,7 @@ impl PtyLine {
                 Ok(Reset::Same)
             }
             // Exclusive, and we are not privileged to open it: nobody else can either. Start over with a new PTY.
-            Err(Errno::BUSY) if !self.peer_open() => {
+            Err(Errno::BUSY) if self.visit() != Visit::Here => {
                 (self.master, self.slave) = create()?;
                 self.publish()?;
                 Ok(Reset::Renewed)
@@ -195,8 +210,8 @@ fn create() -> io::Result<(OwnedFd, PathBuf)> {
     Ok((master, slave))
 }
 
-/// Raw, reporting, poisoned; what an earlier user did not read is thrown away (that is what `Flush` does here:
-/// on a master these calls act on the slave).
+/// Raw, reporting, poisoned; what an earlier user did not read is thrown away (on a master these calls act on
+/// the slave).
 fn prepare(master: &OwnedFd) -> io::Result<()> {
     let mut termios = tcgetattr(master)?;
     termios.make_raw();
@@ -206,5 +221,8 @@ fn prepare(master: &OwnedFd) -> io::Result<()> {
     termios.local_modes = LocalModes::EXTPROC | POISON_FLAGS;
     termios.set_speed(POISON_BAUD)?;
     tcsetattr(master, OptionalActions::Flush, &termios)?;
+    tcflush(master, QueueSelector::OFlush)?;
+    // Our own setting is reported like any other; nobody else's can be, and data comes after it.
+    let _ = rustix::io::read(master, &mut [0u8; 1]);
     Ok(())
 }
