@@ -189,7 +189,10 @@ impl BridgeApp {
             }
         };
         let url = |key: &str| {
-            config.text(key).parse::<PortUrl>().map_err(|e| ContractError::failed(format!("{key}: {}", e.sentence())))
+            config
+                .text(key)
+                .parse::<PortUrl>()
+                .map_err(|e| ContractError::failed(format!("{key}: {}", e.sentence())))
         };
         let links = [LinkSpec { name: LINK.to_owned(), a: url("near.url")?, b: url(far)? }];
         let failed = |e: crate::LinkError| ContractError::failed(e.to_string());
@@ -430,3 +433,7 @@ fn object(value: Value) -> Map<String, Value> {
         _ => Map::new(),
     }
 }
+
+#[cfg(test)]
+#[path = "app_tests.rs"]
+mod tests;
