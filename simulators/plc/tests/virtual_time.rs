@@ -1,6 +1,8 @@
 //! Master and slave against each other on a simulated line and clock: what is polled, when, and what becomes of
 //! it when the line is bad.
 
+#![allow(clippy::unwrap_used)]
+
 mod wire;
 
 use std::time::Duration;

@@ -1,10 +1,12 @@
 //! A slave on a line that carries anything at any time: it never panics, never talks into somebody else's frame,
 //! and answers the good request that comes after silence.
 //!
-//! The input is a list of bursts: pause in 64 us, length, bytes.
+//! The input is a list of bursts: pause in 64 us, length, bytes. An odd pause puts a good CRC behind the bytes,
+//! which mutations would hardly ever find.
 
 use std::time::Duration;
 
+use hilrig_plc::crc::crc16;
 use hilrig_plc::{Exchange, Slave, Table, Timing, Unit};
 use hilrig_port::{Station, Time, Tx};
 
@@ -36,7 +38,11 @@ pub fn run(data: &[u8]) {
     while let [pause, len, tail @ ..] = rest {
         wait(&mut slave, &mut now, Duration::from_micros(64 * u64::from(*pause)), &mut tx);
         let (burst, tail) = tail.split_at(tail.len().min(usize::from(*len)));
+        let crc = crc16(burst).to_le_bytes();
         slave.on_bytes(now, burst, &mut tx);
+        if pause & 1 == 1 {
+            slave.on_bytes(now, &crc, &mut tx);
+        }
         assert!(tx.pending().is_empty(), "nothing is said while somebody else talks");
         rest = tail;
     }

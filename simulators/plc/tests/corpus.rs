@@ -1,0 +1,33 @@
+//! Replays the corpora of the fuzz targets.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+#[path = "../../../tests/fuzz/bodies/pdu.rs"]
+mod pdu;
+#[path = "../../../tests/fuzz/bodies/rtu_slave.rs"]
+mod rtu_slave;
+
+fn replay(target: &str, body: fn(&[u8])) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus").join(target);
+    let mut files = 0;
+    for entry in fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        eprintln!("{}", path.display());
+        body(&fs::read(path).unwrap());
+        files += 1;
+    }
+    assert!(files > 5, "{} is empty", dir.display());
+}
+
+#[test]
+fn corpus_of_the_slave() {
+    replay("rtu_slave", rtu_slave::run);
+}
+
+#[test]
+fn corpus_of_the_pdu_codec() {
+    replay("pdu", pdu::run);
+}
