@@ -1,5 +1,7 @@
 //! Rigs run on real pseudo terminals.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashSet;
 use std::io::Write;
 use std::os::unix::net::UnixListener;
@@ -199,7 +201,7 @@ clear = \"idle\"
 ";
     let result = bench.run(&text);
     assert_eq!((result.verdict, result.exit_code()), (Verdict::Fail, 1), "{}", result.render(false));
-    let line = line_of(&text, "inject");
+    let line = line_of(&text, "inject = ");
     assert_eq!(
         result.reason,
         format!(
