@@ -1,5 +1,7 @@
 //! What a wrong rig file looks like to the one who wrote it.
 
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 use hilrig_rigs::{Plan, RigError, render};
 use proptest::prelude::*;
 
