@@ -206,7 +206,6 @@ impl Port {
         self.untell(set);
         self.presence = Presence::Away;
         self.write = false;
-        self.stats.set_peer_open(false);
         let done = match &mut self.line {
             Line::Pty(_) => {
                 self.stats.set_line(0, 1);
@@ -219,6 +218,8 @@ impl Port {
             }
             Line::Serial(_) | Line::Stream(_) => Ok(()),
         };
+        // Said when it is true in every respect: whoever waits for it may open the port at once.
+        self.stats.set_peer_open(false);
         match done {
             Ok(()) => Change::Left,
             Err(e) => {
@@ -280,8 +281,9 @@ impl Port {
         let change = self.look(set);
         if change == Change::None && self.presence == Presence::Away {
             // Gone without a trace, but for an exclusiveness that would lock the port.
+            let done = self.reset(set);
             self.stats.opens.add(1);
-            if let Err(e) = self.reset(set) {
+            if let Err(e) = done {
                 return self
                     .lose(set, format!("the virtual port cannot be made ready for the next user ({e})"));
             }
@@ -292,8 +294,8 @@ impl Port {
 
     fn arrive(&mut self, set: &Set, presence: Presence) -> Change {
         self.presence = presence;
-        self.stats.opens.add(1);
         self.stats.set_peer_open(true);
+        self.stats.opens.add(1);
         self.stats.set_state(PortState::Open);
         match self.want(self.read, self.write, set) {
             Change::None => Change::Came,

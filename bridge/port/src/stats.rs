@@ -74,6 +74,9 @@ impl PortStats {
     }
 
     pub fn snapshot(&self) -> PortSnapshot {
+        // In this order: a visit that is counted and over is over in every respect.
+        let opens = self.opens.get();
+        let peer_open = self.peer_open();
         let state = self.state();
         let reason = match state {
             PortState::Lost => self.reason.lock().unwrap_or_else(|e| e.into_inner()).clone(),
@@ -85,10 +88,10 @@ impl PortStats {
             rx_bytes: self.rx_bytes.get(),
             tx_bytes: self.tx_bytes.get(),
             discarded_bytes: self.discarded_bytes.get(),
-            peer_open: self.peer_open(),
+            peer_open,
             baud: self.baud.load(Ordering::Relaxed),
             stop_bits: self.stop_bits.load(Ordering::Relaxed),
-            opens: self.opens.get(),
+            opens,
             settings_changes: self.settings_changes.get(),
         }
     }
@@ -102,7 +105,7 @@ impl PortStats {
     }
 
     pub fn peer_open(&self) -> bool {
-        self.peer_open.load(Ordering::Relaxed)
+        self.peer_open.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_state(&self, state: PortState) {
@@ -110,7 +113,7 @@ impl PortStats {
     }
 
     pub(crate) fn set_peer_open(&self, open: bool) {
-        self.peer_open.store(open, Ordering::Relaxed);
+        self.peer_open.store(open, Ordering::Release);
     }
 
     pub(crate) fn set_line(&self, baud: u32, stop_bits: u8) {
@@ -125,17 +128,18 @@ impl PortStats {
     }
 }
 
-/// A counter with one writer: a relaxed load and store, no locked instruction.
+/// A counter with one writer: a plain load and store, no locked instruction. Whoever sees a count sees what the
+/// shard published before it.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Release);
     }
 
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 }
 
