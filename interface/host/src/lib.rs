@@ -1,7 +1,7 @@
 //! Serves the process interface: dispatcher, jobs, config store, events, bindings, and the host processes that own
 //! the runs. Holds no logic of an app.
 
-mod admit;
+mod apps_file;
 mod backend;
 mod client;
 mod config;
@@ -14,6 +14,7 @@ mod envelope;
 mod events;
 mod exclusive;
 mod host_process;
+mod hosted;
 mod job;
 mod jobs;
 mod lines;
@@ -25,7 +26,9 @@ mod output;
 mod peer;
 mod process;
 mod root;
+mod stdio_app;
 mod supervisor;
+mod third_party;
 mod watch;
 
 pub use backend::{Answer, Backend, Invoke, LogTail};
@@ -33,7 +36,7 @@ pub use client::{Client, ClientError, Endpoint, Events};
 pub use config::ConfigStore;
 pub use config_file::default_config;
 pub use conn::{Access, End, serve_connection};
-pub use daemon::{ServeError, ServeOptions, StdioOptions, serve, stdio};
+pub use daemon::{DEFAULT_TCP, ServeError, ServeOptions, StdioOptions, serve, stdio};
 pub use dispatch::{Dispatcher, Session};
 pub use events::{Bus, EVENT_RING, Pushed, Subscription};
 pub use host_process::{HostError, HostOptions, host};

@@ -84,6 +84,15 @@ impl Process {
         let _ = rustix::process::pidfd_send_signal(self.fd.get_ref(), signal);
     }
 
+    /// Sends a signal to the process and the group it leads.
+    pub(crate) fn signal_group(&self, signal: Signal) {
+        // Not once it is reaped: its number may mean another group by then.
+        if self.group && lock(&self.exit).is_none() {
+            let _ = rustix::process::kill_process_group(self.pid, signal);
+        }
+        self.signal(signal);
+    }
+
     /// Asks the process to end with SIGTERM, and kills it after `deadline`.
     pub(crate) async fn stop(&self, deadline: Duration) -> Exit {
         self.signal(Signal::TERM);
@@ -99,6 +108,7 @@ impl Process {
     }
 }
 
+#[expect(deprecated, reason = "its successor is unsafe; an OwnedFd has the safety that is asked for there")]
 fn open(pid: u32) -> io::Result<(Pid, AsyncFd<OwnedFd>)> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;

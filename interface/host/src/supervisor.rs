@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,7 @@ pub(crate) struct Host {
     link: watch::Sender<Option<Link>>,
     /// Held while a host process is started or cleaned up after.
     starting: tokio::sync::Mutex<()>,
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
 }
 
 /// A host process that runs. Clones are the same one.
@@ -62,14 +62,13 @@ pub(crate) struct Link(Arc<LinkInner>);
 #[derive(Debug)]
 struct LinkInner {
     process: Process,
-    peer: Mutex<Peer>,
+    peer: watch::Sender<Peer>,
     ended: watch::Sender<Option<Ended>>,
 }
 
 /// How a host process ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Ended {
-    pub(crate) pid: u32,
     /// A sentence.
     pub(crate) reason: String,
     /// It ended in order: by itself, or because it was told to.
@@ -87,7 +86,17 @@ impl Link {
     }
 
     pub(crate) fn peer(&self) -> Peer {
-        lock(&self.0.peer).clone()
+        self.0.peer.borrow().clone()
+    }
+
+    /// Waits until the connection is there, or the process has ended.
+    pub(crate) async fn settled(&self) -> Result<Peer, Ended> {
+        let mut peers = self.0.peer.subscribe();
+        tokio::select! {
+            biased;
+            peer = peers.wait_for(|peer| !peer.is_closed()) => Ok(peer.map_or_else(|_| self.peer(), |p| p.clone())),
+            ended = self.ended() => Err(ended),
+        }
     }
 
     /// Waits for the end of the process and says how it ended.
@@ -97,11 +106,7 @@ impl Link {
             Ok(ended) => ended.clone(),
             Err(_) => None,
         }
-        .unwrap_or_else(|| Ended {
-            pid: self.pid(),
-            reason: "it is gone".to_owned(),
-            in_order: false,
-        })
+        .unwrap_or_else(|| Ended { reason: "it is gone".to_owned(), in_order: false })
     }
 }
 
@@ -114,7 +119,7 @@ impl Host {
             watchers: Mutex::default(),
             link: watch::Sender::new(None),
             starting: tokio::sync::Mutex::default(),
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
         })
     }
 
@@ -161,25 +166,22 @@ impl Host {
 
     /// The host process; starts it if there is none. Not to be dropped half way: give it a task of its own.
     pub(crate) async fn ensure(self: &Arc<Self>) -> Result<Link, NoHost> {
-        let deadline = Instant::now() + LIMBO;
         loop {
             match self.link() {
-                Some(link) if !link.peer().is_closed() => return Ok(link),
-                // It is about to end or to be connected again.
-                Some(link) => {
-                    let mut changes = self.link.subscribe();
-                    let settled = changes.wait_for(|l| l.as_ref().is_none_or(|l| !l.peer().is_closed()));
-                    let _ = tokio::time::timeout(Duration::from_millis(50), settled).await;
-                    if Instant::now() > deadline {
+                // It may be about to end or to be connected again.
+                Some(link) => match tokio::time::timeout(LIMBO, link.settled()).await {
+                    Ok(Ok(_)) => return Ok(link),
+                    Ok(Err(_)) => self.gone(&link).await,
+                    Err(_) => {
                         return Err(self.trouble(format!("(pid {}) does not answer any more", link.pid())));
                     }
-                }
+                },
                 None => {
                     let _starting = self.starting.lock().await;
                     if self.link().is_some() {
                         continue;
                     }
-                    if self.stopping.load(Ordering::Relaxed) {
+                    if *self.stopping.borrow() {
                         return Err(
                             self.trouble("is not started any more: the daemon is stopping".to_owned())
                         );
@@ -190,11 +192,24 @@ impl Host {
         }
     }
 
+    /// Waits until `link` is not the host process any more.
+    async fn gone(&self, link: &Link) {
+        let is_other = |now: &Option<Link>| now.as_ref().is_none_or(|now| !Arc::ptr_eq(&now.0, &link.0));
+        let _ = self.link.subscribe().wait_for(is_other).await;
+    }
+
     fn trouble(&self, what: String) -> NoHost {
         NoHost(format!("host process {} {what}", self.name))
     }
 
+    fn stopping(&self) -> NoHost {
+        self.trouble("is not started any more: the daemon is stopping".to_owned())
+    }
+
     async fn start(self: &Arc<Self>) -> Result<Link, NoHost> {
+        if *self.stopping.borrow() {
+            return Err(self.stopping());
+        }
         // One that the daemon has not heard of may be there: it lost its connection, or someone started it.
         if let Ok((link, unasked)) = self.connect().await {
             return Ok(self.follow(link, unasked));
@@ -224,7 +239,15 @@ impl Host {
         let process = Process::of_child(child).map_err(cannot)?;
         let pid = process.pid();
         let said = || last_line(&log, said_before).map_or_else(String::new, |line| format!(": {line}"));
-        match tokio::time::timeout(START, is_ready(stdout)).await {
+        let mut stopping = self.stopping.subscribe();
+        let ready = tokio::select! {
+            ready = tokio::time::timeout(START, is_ready(stdout)) => ready,
+            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {
+                process.kill().await;
+                return Err(self.stopping());
+            }
+        };
+        match ready {
             Ok(true) => {}
             Ok(false) => {
                 let exit = match tokio::time::timeout(ANSWER, process.exited()).await {
@@ -311,11 +334,11 @@ impl Host {
         } else {
             tracing::error!(host = self.name, "{}", ended.reason);
         }
-        let starting = self.starting.lock();
-        self.link.send_replace(None);
-        link.0.ended.send_replace(Some(ended.clone()));
+        // In this order: whoever finds the host gone finds out why, too.
         self.each(|w| w.down(&ended));
-        let _starting = starting.await;
+        self.link.send_replace(None);
+        link.0.ended.send_replace(Some(ended));
+        let _starting = self.starting.lock().await;
         self.clean_up().await;
     }
 
@@ -345,7 +368,10 @@ impl Host {
                 Some(Unasked::Noise(line)) => {
                     tracing::warn!(host = self.name, "sent what is not of the contract: {line}");
                 }
-                Some(Unasked::Lost(_)) => self.each(|w| w.up(link)),
+                Some(Unasked::Lost(count)) => {
+                    tracing::warn!(host = self.name, "{count} events were lost; asking again");
+                    self.each(|w| w.up(link));
+                }
                 Some(Unasked::Event { topic, mut params }) => {
                     let Some(topic) = Topic::parse(&topic) else { continue };
                     if topic == Topic::Metrics && metrics && !self.bus.wanted(Topic::Metrics) {
@@ -386,7 +412,7 @@ impl Host {
                 && pid == link.pid()
             {
                 tracing::warn!(host = self.name, pid, "lost the connection and made it again");
-                *lock(&link.0.peer) = peer;
+                link.0.peer.send_replace(peer);
                 return Ok(unasked);
             }
             if Instant::now() > deadline {
@@ -398,8 +424,8 @@ impl Host {
     }
 
     fn ended(&self, pid: u32, how: &str, exit: Exit) -> Ended {
-        let in_order = exit == Exit::Code(0) || self.stopping.load(Ordering::Relaxed);
-        Ended { pid, reason: format!("host process {} (pid {pid}) {how}", self.name), in_order }
+        let in_order = exit == Exit::Code(0) || *self.stopping.borrow();
+        Ended { reason: format!("host process {} (pid {pid}) {how}", self.name), in_order }
     }
 
     /// Removes what a host process left behind. The caller holds `starting`, so that nothing of a living one goes.
@@ -407,9 +433,9 @@ impl Host {
         let root = self.root.clone();
         let socket = self.root.host_socket(&self.name);
         let swept = tokio::task::spawn_blocking(move || {
-            let unused = std::os::unix::net::UnixStream::connect(&socket)
-                .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
-            if unused {
+            let is_socket = fs::symlink_metadata(&socket).is_ok_and(|m| m.file_type().is_socket());
+            let refuses = |e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
+            if is_socket && std::os::unix::net::UnixStream::connect(&socket).is_err_and(refuses) {
                 let _ = fs::remove_file(&socket);
             }
             Runtime::at(root.runtime_dir().to_owned()).map(|runtime| runtime.sweep())
@@ -420,9 +446,17 @@ impl Host {
         }
     }
 
+    /// Ends the host process at once, and starts none from now on.
+    pub(crate) fn kill(&self) {
+        self.stopping.send_replace(true);
+        if let Some(link) = self.link() {
+            link.0.process.signal(Signal::KILL);
+        }
+    }
+
     /// Stops the host process in order, at most `deadline` long, and starts none from now on.
     pub(crate) async fn stop(&self, deadline: Duration) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.send_replace(true);
         let _starting = self.starting.lock().await;
         if let Some(link) = self.link() {
             if link.0.process.stop(deadline).await == Exit::Signal(Signal::KILL.as_raw()) {
@@ -442,7 +476,7 @@ impl std::fmt::Debug for Host {
 
 impl Link {
     fn new(process: Process, peer: Peer) -> Self {
-        Self(Arc::new(LinkInner { process, peer: Mutex::new(peer), ended: watch::Sender::new(None) }))
+        Self(Arc::new(LinkInner { process, peer: watch::Sender::new(peer), ended: watch::Sender::new(None) }))
     }
 }
 
