@@ -237,7 +237,7 @@ impl DirectionStats {
                 latency: Histogram::default(),
             };
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.sequence.load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
                 return DirectionSnapshot { latency: self.latency.snapshot(), ..seen };
             }
             std::thread::yield_now();

@@ -197,8 +197,8 @@ fn open_error(e: serialport::Error, path: &Path, port: &str) -> PortError {
             PortError::NotFound { port: port.to_owned(), hint: ports::what_is_there() }
         }
         ErrorKind::Io(kind) => PortError::io(&port, "open the port", io::Error::new(kind, e.description)),
-        // A UART's node without a UART behind it, or a device that is no tty, fails at the first setting.
-        _ if e.description.contains("ioctl for device") => PortError::NotAPort { port: port.to_owned() },
+        // ENOTTY, which serialport passes on by its old name only.
+        _ if e.description.contains("typewriter") => PortError::NotAPort { port: port.to_owned() },
         _ => PortError::Unsupported {
             port: port.to_owned(),
             reason: format!("{}; there may be no hardware behind this port", e.description),

@@ -1,0 +1,288 @@
+//! Protocol cores on a shard: bytes, deadlines, comings and goings, failures; gates in links; many links.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{App, open, open_pty, pattern, runtime, wait_until};
+use hilrig_port::{Direction, Gate, LineEvent, PortError, PortState, Shard, Station, StationRef, Time, Tx};
+
+/// Sends back what it hears, and remembers what happened to it.
+#[derive(Default)]
+struct Echo {
+    heard: usize,
+    refused: usize,
+    events: Vec<LineEvent>,
+    ticks: u64,
+    due: Option<Time>,
+    every: Option<Duration>,
+    fail_on: Option<u8>,
+}
+
+impl Station for Echo {
+    fn on_bytes(&mut self, _now: Time, bytes: &[u8], tx: &mut Tx) {
+        self.heard += bytes.len();
+        assert!(!self.fail_on.is_some_and(|b| bytes.contains(&b)), "a byte this station cannot stand");
+        if !tx.send(bytes) {
+            self.refused += bytes.len();
+        }
+    }
+
+    fn on_deadline(&mut self, now: Time, _tx: &mut Tx) {
+        let due = self.due.expect("called without a deadline");
+        assert!(due <= now, "called before its time");
+        self.ticks += 1;
+        self.due = self.every.map(|every| due + every);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.due
+    }
+
+    fn on_line(&mut self, _now: Time, event: LineEvent, tx: &mut Tx) {
+        self.events.push(event);
+        if event == LineEvent::Opened {
+            assert!(tx.send(b"hello"));
+        }
+    }
+}
+
+fn events(shard: &Shard, s: &StationRef) -> Vec<LineEvent> {
+    shard.with_station(s, |echo: &mut Echo, _, _| echo.events.clone()).unwrap()
+}
+
+#[test]
+fn a_station_hears_speaks_and_sees_its_line_come_and_go() {
+    use LineEvent::{Closed, Opened};
+    let (_tmp, runtime) = runtime();
+    let (pty, far, _) = open_pty("a", &runtime);
+    let shard = Shard::start("test").unwrap();
+    let station = shard.add_station(pty, Box::new(Echo::default())).unwrap();
+    assert_eq!(events(&shard, &station), []);
+    for round in 1..=3 {
+        let app = App::open(&far);
+        assert_eq!(app.read(5), b"hello");
+        app.write(b"echo this");
+        assert_eq!(app.read(9), b"echo this");
+        drop(app);
+        wait_until("the station sees its line close", || events(&shard, &station).len() == 2 * round);
+    }
+    assert_eq!(events(&shard, &station), [Opened, Closed, Opened, Closed, Opened, Closed]);
+    // Said to nobody.
+    let queued = shard.with_station(&station, |_: &mut Echo, _, tx| tx.send(b"nobody")).unwrap();
+    assert!(queued);
+    wait_until("the bytes are discarded", || station.port().snapshot().discarded_bytes == 6);
+    // Said to whoever has just opened, before the shard could know.
+    for i in 0..100u32 {
+        let app = App::open_as_is(&far);
+        shard.with_station(&station, |_: &mut Echo, _, tx| assert!(tx.send(&i.to_le_bytes()))).unwrap();
+        assert_eq!(app.read(9), [b"hello", &i.to_le_bytes()[..]].concat());
+        drop(app);
+        let n = 8 + 2 * i as usize;
+        wait_until("the station sees its line close", || events(&shard, &station).len() == n);
+    }
+    let back = shard.remove_station(station).unwrap();
+    let back: Box<dyn std::any::Any> = back;
+    assert_eq!(back.downcast::<Echo>().unwrap().heard, 27);
+}
+
+#[test]
+fn a_stalled_line_stalls_a_station_and_costs_no_byte() {
+    let (_tmp, runtime) = runtime();
+    let (pty, far, _) = open_pty("a", &runtime);
+    let shard = Shard::start("test").unwrap();
+    let station = shard.add_station(pty, Box::new(Echo::default())).unwrap();
+    let app = App::open(&far);
+    assert_eq!(app.read(5), b"hello");
+    let mut said = Vec::new();
+    let mut round = 0;
+    wait_until("the line stalls", || {
+        round += 1;
+        let bytes = pattern(1000, round);
+        let taken = shard.with_station(&station, |_: &mut Echo, _, tx| tx.send(&bytes)).unwrap();
+        if taken {
+            said.extend(&bytes);
+        }
+        !taken
+    });
+    assert!(app.read(said.len()) == said);
+    app.write(b"on");
+    assert_eq!(app.read(2), b"on");
+}
+
+#[test]
+fn deadlines_are_kept_in_order_and_never_early() {
+    let (_tmp, runtime) = runtime();
+    let shard = Shard::start("test").unwrap();
+    let mut stations = Vec::new();
+    for i in 1..=8u64 {
+        let (pty, _, _) = open_pty(&format!("s{i}"), &runtime);
+        let every = Duration::from_micros(i * 500);
+        let echo = Echo { due: Some(Time::now() + every), every: Some(every), ..Echo::default() };
+        stations.push(shard.add_station(pty, Box::new(echo)).unwrap());
+    }
+    let ticks = |s| shard.with_station(s, |echo: &mut Echo, _, _| echo.ticks).unwrap();
+    wait_until("the slowest has ticked 50 times", || ticks(&stations[7]) >= 50);
+    // Absolute deadlines: whatever happened meanwhile, the fast one has ticked eight times as often.
+    let (fast, slow) = (ticks(&stations[0]), ticks(&stations[7]));
+    assert!(fast >= 8 * (slow - 1), "{fast} and {slow}");
+    // A deadline set from outside counts too.
+    let set = |s, due| {
+        shard.with_station(s, move |echo: &mut Echo, _, _| (echo.due, echo.every) = (due, None)).unwrap()
+    };
+    for s in &stations {
+        set(s, None);
+    }
+    let before = ticks(&stations[3]);
+    set(&stations[3], Some(Time::now() + Duration::from_millis(2)));
+    wait_until("the deadline is kept", || ticks(&stations[3]) == before + 1);
+}
+
+#[test]
+fn a_station_that_panics_is_lost_with_its_reason_and_alone() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let (_tmp, runtime) = runtime();
+    let shard = Shard::start("test").unwrap();
+    let mut ends = Vec::new();
+    for (name, fail_on) in [("good", None), ("bad", Some(0xff))] {
+        let (pty, far, _) = open_pty(name, &runtime);
+        let echo = Echo { fail_on, ..Echo::default() };
+        let station = shard.add_station(pty, Box::new(echo)).unwrap();
+        let app = App::open(&far);
+        assert_eq!(app.read(5), b"hello");
+        ends.push((station, app));
+    }
+    ends[1].1.write(&[0xff]);
+    let port = ends[1].0.port();
+    wait_until("the bad station is lost", || port.state() == PortState::Lost);
+    let reason = port.snapshot().reason;
+    assert_eq!(reason, "the station at this port failed: a byte this station cannot stand");
+    ends[0].1.write(&[0xff]);
+    assert_eq!(ends[0].1.read(1), [0xff]);
+    // It can still be asked what it knew.
+    assert_eq!(shard.with_station(&ends[1].0, |echo: &mut Echo, _, _| echo.heard).unwrap(), 1);
+    assert_eq!(ends[0].0.port().state(), PortState::Open);
+}
+
+#[test]
+fn a_lost_port_is_told_to_its_station() {
+    let (_tmp, runtime) = runtime();
+    let (pty, far, _) = open_pty("a", &runtime);
+    let shard = Shard::start("test").unwrap();
+    let station =
+        shard.add_station(open(far.to_str().unwrap(), &runtime), Box::new(Echo::default())).unwrap();
+    assert_eq!(events(&shard, &station), [LineEvent::Opened], "a real port is there from the start");
+    drop(pty);
+    wait_until("the port is lost", || station.port().state() == PortState::Lost);
+    assert_eq!(events(&shard, &station), [LineEvent::Opened, LineEvent::Lost]);
+}
+
+/// Takes out every `x` on its way from A to B.
+#[derive(Default)]
+struct NoX {
+    seen: [usize; 2],
+    fail: bool,
+}
+
+impl Gate for NoX {
+    fn pass(&mut self, _now: Time, direction: Direction, bytes: &mut [u8]) -> usize {
+        assert!(!self.fail, "no more");
+        self.seen[direction.index()] += bytes.len();
+        if direction == Direction::BToA {
+            return bytes.len();
+        }
+        let mut kept = 0;
+        for i in 0..bytes.len() {
+            if bytes[i] != b'x' {
+                bytes[kept] = bytes[i];
+                kept += 1;
+            }
+        }
+        kept
+    }
+}
+
+#[test]
+fn a_gate_takes_bytes_out_and_they_are_counted() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let (_tmp, runtime) = runtime();
+    let (a, far_a, _) = open_pty("a", &runtime);
+    let (b, far_b, _) = open_pty("b", &runtime);
+    let shard = Shard::start("test").unwrap();
+    let link = shard.add_link(a, b, Some(Box::new(NoX::default()))).unwrap();
+    let (app_a, app_b) = (App::open(&far_a), App::open(&far_b));
+    app_a.write(b"xaxbxxc");
+    assert_eq!(app_b.read(3), b"abc");
+    app_b.write(b"xyz");
+    assert_eq!(app_a.read(3), b"xyz");
+    wait_until("all is counted", || link.stats().directions[1].bytes_out == 3);
+    let stats = link.stats();
+    let [there, back] = &stats.directions;
+    assert_eq!((there.bytes_in, there.bytes_out, there.fault_bytes), (7, 3, 4));
+    assert_eq!((back.bytes_in, back.bytes_out, back.fault_bytes), (3, 3, 0));
+    assert_eq!(shard.with_gate(&link, |gate: &mut NoX, _| gate.seen).unwrap(), [7, 3]);
+
+    shard.with_gate(&link, |gate: &mut NoX, _| gate.fail = true).unwrap();
+    app_a.write(b"abc");
+    wait_until("the link is lost", || link.ports().iter().all(|p| p.state() == PortState::Lost));
+    assert_eq!(link.ports()[0].snapshot().reason, "the gate of this link failed: no more");
+    let last = shard.remove_link(link);
+    assert_eq!((last.directions[0].bytes_in, last.directions[0].fault_bytes), (10, 7));
+}
+
+#[test]
+fn questions_to_the_wrong_place_are_answered_with_a_sentence() {
+    struct Other;
+    impl Gate for Other {
+        fn pass(&mut self, _: Time, _: Direction, bytes: &mut [u8]) -> usize {
+            bytes.len()
+        }
+    }
+    let (_tmp, runtime) = runtime();
+    let (a, b) = (open_pty("a", &runtime).0, open_pty("b", &runtime).0);
+    let shard = Shard::start("test").unwrap();
+    let link = shard.add_link(a, b, Some(Box::new(NoX::default()))).unwrap();
+    let wrong = shard.with_gate(&link, |_: &mut Other, _| ()).unwrap_err();
+    assert!(matches!(wrong, PortError::WrongType { .. }), "{wrong}");
+    let elsewhere = Shard::start("elsewhere").unwrap();
+    let gone = elsewhere.with_gate(&link, |_: &mut NoX, _| ()).unwrap_err();
+    assert!(matches!(gone, PortError::Gone { .. }), "{gone}");
+    // A panic of the question is the asker's, not the shard's.
+    let asked = std::panic::AssertUnwindSafe(|| shard.with_gate(&link, |_: &mut NoX, _| panic!("mine")));
+    assert!(std::panic::catch_unwind(asked).is_err());
+    shard.with_gate(&link, |_: &mut NoX, _| ()).unwrap();
+    let ports = link.ports();
+    drop(shard);
+    assert!(ports.iter().all(|p| p.state() == PortState::Lost));
+}
+
+#[test]
+fn sixty_four_links_on_one_shard_carry_their_own_bytes() {
+    let (_tmp, runtime) = runtime();
+    let shard = Shard::start("test").unwrap();
+    let links: Vec<_> = (0..64)
+        .map(|i| {
+            let (a, far_a, _) = open_pty(&format!("a{i}"), &runtime);
+            let (b, far_b, _) = open_pty(&format!("b{i}"), &runtime);
+            let link = shard.add_link(a, b, None).unwrap();
+            (link, App::open(&far_a), App::open(&far_b), pattern(20_000, i + 1))
+        })
+        .collect();
+    std::thread::scope(|s| {
+        for chunk in links.chunks(16) {
+            s.spawn(|| chunk.iter().for_each(|(_, a, _, bytes)| a.write(&bytes[..10_000])));
+            s.spawn(|| chunk.iter().for_each(|(_, _, b, bytes)| b.write(&bytes[10_000..])));
+        }
+        for (i, (_, a, b, bytes)) in links.iter().enumerate() {
+            assert!(b.read(10_000) == bytes[..10_000], "link {i} from A to B");
+            assert!(a.read(10_000) == bytes[10_000..], "link {i} from B to A");
+        }
+    });
+    for (i, (link, ..)) in links.into_iter().enumerate() {
+        let stats = shard.remove_link(link);
+        for d in &stats.directions {
+            assert_eq!((d.bytes_in, d.bytes_out, d.pending), (10_000, 10_000, 0), "link {i}");
+        }
+    }
+}
