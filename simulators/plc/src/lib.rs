@@ -4,6 +4,8 @@
 //! while they are driven. References are to the Modbus Application Protocol V1.1b3 ("AP") and to Modbus over
 //! Serial Line V1.02 ("SL").
 
+mod app;
+mod config;
 mod counters;
 pub mod crc;
 mod data;
@@ -13,6 +15,7 @@ pub mod pdu;
 pub mod rtu;
 mod slave;
 
+pub use app::{PlcApp, spec};
 pub use data::{Table, Unit, UnitError};
 pub use exchange::{Exchange, ExchangeError, Outcome, Poll, PollResult, Results, Source, Values};
 pub use master::{Master, MasterStats, MasterTotals};

@@ -106,6 +106,7 @@ pub struct Master {
     polls: Vec<Entry>,
     once: VecDeque<Entry>,
     paused: bool,
+    /// Nobody is at the far end, as before the first `LineEvent::Opened`.
     closed: bool,
     framer: Framer,
     current: Option<Current>,
@@ -132,7 +133,7 @@ impl Master {
             polls,
             once: VecDeque::with_capacity(WAITING_ONCE),
             paused: false,
-            closed: false,
+            closed: true,
             framer: Framer::new(&timing),
             current: None,
             silent_at: Time(0),

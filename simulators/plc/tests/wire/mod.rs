@@ -77,7 +77,7 @@ pub fn timing() -> Timing {
 
 impl<A: Station, B: Station> Wire<A, B> {
     pub fn new(near: A, far: B, tamper: impl FnMut(&mut Burst) + 'static) -> Self {
-        Self {
+        let mut wire = Self {
             near,
             far,
             now: Time(1),
@@ -90,7 +90,9 @@ impl<A: Station, B: Station> Wire<A, B> {
             log: Vec::new(),
             logging: true,
             events: 0,
-        }
+        };
+        wire.line(LineEvent::Opened);
+        wire
     }
 
     /// Changes the far or near station from outside, as `Shard::with_station` does.
