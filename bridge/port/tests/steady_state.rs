@@ -1,0 +1,239 @@
+//! What a shard does while bytes flow, counted: no allocation, no futex call, at most three system calls a
+//! message. Noise-free facts, so that any more of them is a failure.
+// A counting allocator cannot be written without `unsafe`; it only counts and passes on.
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::{App, open_pty, pattern, runtime, wait_until};
+use hilrig_port::{Direction, Gate, Link, Shard, Station, StationRef, Time, Tx};
+
+struct Counting;
+
+thread_local! {
+    static COUNT_ME: Cell<bool> = const { Cell::new(false) };
+}
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+fn count() {
+    // A thread that is going away has no cell any more and is none of ours.
+    if COUNT_ME.try_with(Cell::get).unwrap_or(false) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is the system allocator's too.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: as above.
+        unsafe { System.dealloc(p, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Lets everything pass.
+struct Open;
+
+impl Gate for Open {
+    fn pass(&mut self, _: Time, _: Direction, bytes: &mut [u8]) -> usize {
+        bytes.len()
+    }
+}
+
+/// Answers each request, and always has a deadline pending, as a Modbus slave has.
+struct Slave {
+    due: Time,
+    timeouts: u64,
+}
+
+const SILENCE: Duration = Duration::from_millis(1);
+
+impl Station for Slave {
+    fn on_bytes(&mut self, now: Time, bytes: &[u8], tx: &mut Tx) {
+        self.due = now + Duration::from_secs(3600);
+        assert!(tx.send(bytes));
+    }
+
+    fn on_deadline(&mut self, now: Time, _: &mut Tx) {
+        self.timeouts += 1;
+        self.due = now + SILENCE;
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        Some(self.due)
+    }
+}
+
+struct Bench {
+    _tmp: tempfile::TempDir,
+    shard: Shard,
+    link: Link,
+    a: App,
+    b: App,
+    station: StationRef,
+    master: App,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (tmp, runtime) = runtime();
+        let shard = Shard::start("steady").unwrap();
+        let (a, far_a, _) = open_pty("a", &runtime);
+        let (b, far_b, _) = open_pty("b", &runtime);
+        let link = shard.add_link(a, b, Some(Box::new(Open))).unwrap();
+        let (port, far, _) = open_pty("s", &runtime);
+        let slave = Slave { due: Time::now() + SILENCE, timeouts: 0 };
+        let station = shard.add_station(port, Box::new(slave)).unwrap();
+        let bench = Self {
+            shard,
+            link,
+            a: App::open(&far_a),
+            b: App::open(&far_b),
+            station,
+            master: App::open(&far),
+            _tmp: tmp,
+        };
+        // Until the shard has seen all of it, and has put its flags back, it is not steady.
+        for app in [&bench.a, &bench.b, &bench.master] {
+            let flag = rustix::termios::LocalModes::ECHONL;
+            wait_until("the ports settle", || {
+                rustix::termios::tcgetattr(&app.0).unwrap().local_modes.contains(flag)
+            });
+        }
+        bench.link_messages(10);
+        bench.station_messages(10);
+        bench
+    }
+
+    /// One after the other through the link, both ways, of sizes that serial protocols have.
+    fn link_messages(&self, n: usize) {
+        for i in 0..n {
+            let bytes = &pattern(256, 1)[..[1, 16, 256][i % 3]];
+            let (from, to) = if i % 2 == 0 { (&self.a, &self.b) } else { (&self.b, &self.a) };
+            from.write(bytes);
+            assert!(to.read(bytes.len()) == bytes);
+        }
+    }
+
+    fn station_messages(&self, n: usize) {
+        for _ in 0..n {
+            self.master.write(b"request");
+            assert_eq!(self.master.read(7), b"request");
+        }
+    }
+}
+
+#[test]
+fn the_shard_neither_allocates_nor_frees_while_bytes_flow() {
+    let bench = Bench::new();
+    let counting = |on: bool| bench.shard.with_gate(&bench.link, |_: &mut Open, _| COUNT_ME.set(on)).unwrap();
+    counting(true);
+    // The counter counts: this closure runs on the shard and allocates.
+    bench.shard.with_gate(&bench.link, |_: &mut Open, _| drop(std::hint::black_box(vec![1u8; 100]))).unwrap();
+    assert_eq!(CALLS.swap(0, Ordering::Relaxed), 2);
+
+    bench.link_messages(5_000);
+    bench.station_messages(5_000);
+    // A stalled line, somebody leaving and coming, and somebody looking on are part of a day's work too.
+    let bytes = pattern(500_000, 2);
+    std::thread::scope(|s| {
+        s.spawn(|| bench.a.write(&bytes));
+        wait_until("the line stalls", || bench.link.stats().directions[0].pending > 0);
+        assert!(bench.b.read(bytes.len()) == bytes);
+    });
+    let timeouts = || bench.shard.with_station(&bench.station, |s: &mut Slave, _, _| s.timeouts).unwrap();
+    bench.shard.with_station(&bench.station, |s: &mut Slave, now, _| s.due = now).unwrap();
+    let before = timeouts();
+    wait_until("deadlines pass", || timeouts() > before + 10);
+    counting(false);
+    assert_eq!(CALLS.load(Ordering::Relaxed), 0, "calls of the allocator on the shard's thread");
+}
+
+/// `strace -c` on one thread; answers how often it made which system call while `work` ran.
+fn system_calls(thread: i32, work: impl FnOnce()) -> Option<BTreeMap<String, u64>> {
+    // Where Yama restricts tracing to parents, strace, which is our child, may trace us nevertheless.
+    let _ = rustix::process::set_ptracer(rustix::process::PTracer::Any);
+    let spawned = Command::new("strace")
+        .args(["-c", "-p", &thread.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut strace: Child = match spawned {
+        Ok(child) => child,
+        Err(e) => {
+            eprintln!("skipped: strace cannot be run: {e}");
+            return None;
+        }
+    };
+    let mut lines = BufReader::new(strace.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let attached = lines.find(|line| line.contains("attached"));
+    assert!(attached.is_some(), "strace could not attach to the shard");
+    work();
+    let pid = rustix::process::Pid::from_child(&strace);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let mut calls = BTreeMap::new();
+    for line in lines {
+        // % time, seconds, usecs/call, calls, errors (or nothing), name
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [_, _, _, n, .., name] = words[..]
+            && let Ok(n) = n.parse::<u64>()
+            && name != "total"
+        {
+            calls.insert(name.to_owned(), n);
+        }
+    }
+    strace.wait().unwrap();
+    assert!(!calls.is_empty(), "strace counted nothing");
+    Some(calls)
+}
+
+/// At most three calls a message, and no others than these.
+fn check(what: &str, calls: &BTreeMap<String, u64>, messages: u64) {
+    // Attaching breaks into one wait, which is then started again.
+    const START: u64 = 2;
+    for (name, n) in calls {
+        assert!(
+            ["epoll_pwait2", "read", "write"].contains(&name.as_str()),
+            "{what}: {n} x {name} in {calls:?}"
+        );
+        assert!(*n <= messages + START, "{what}: {n} x {name} for {messages} messages");
+    }
+    let all: u64 = calls.values().sum();
+    println!("{what}: {:.3} system calls a message, {calls:?}", all as f64 / messages as f64);
+    assert!(all <= 3 * messages + START, "{what}: {all} system calls for {messages} messages: {calls:?}");
+}
+
+#[test]
+fn a_message_costs_three_system_calls_and_no_futex() {
+    const N: usize = 2_000;
+    let bench = Bench::new();
+    // Without a deadline near, which would add a wait of its own.
+    let idle = |s: &mut Slave, now: Time, _: &mut Tx| s.due = now + Duration::from_secs(3600);
+    bench.shard.with_station(&bench.station, idle).unwrap();
+    let thread = bench.shard.thread_id();
+    if let Some(calls) = system_calls(thread, || bench.link_messages(N)) {
+        check("link", &calls, N as u64);
+        assert!(calls["read"] >= N as u64 && calls["write"] >= N as u64, "{calls:?}");
+    }
+    if let Some(calls) = system_calls(thread, || bench.station_messages(N)) {
+        check("station", &calls, N as u64);
+    }
+}
