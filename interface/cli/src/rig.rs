@@ -15,18 +15,27 @@ use crate::foreground::{interrupt_flag, runtime};
 use crate::output::{Exit, Failure, say, say_json};
 
 pub fn run(file: &Path, report: Option<&Path>, seed: Option<u64>, json: bool) -> Result<ExitCode, Failure> {
+    let terminal = std::io::stderr().is_terminal();
     let plan = match Plan::load(file) {
         Ok(plan) => plan,
         Err(error) => {
-            eprintln!("{}", hilrig_rigs::render(&error, std::io::stderr().is_terminal()).trim_end());
+            eprintln!("{}", hilrig_rigs::render(&error, terminal).trim_end());
             return Ok(Exit::Usage.into());
         }
     };
     let interrupted = interrupt_flag()?;
     let stop = || interrupted.load(Ordering::Relaxed);
-    let progress = |line: &str| eprintln!("{line}");
+    // One line that is written over; programs that read stderr want nothing of it.
+    let progress = |line: &str| {
+        if terminal {
+            eprint!("\r\x1b[2K{line}");
+        }
+    };
     let options = Options { runtime: runtime()?, seed, stop: &stop, on_progress: &progress };
     let result = hilrig_rigs::run(&plan, &options);
+    if terminal {
+        eprint!("\r\x1b[2K");
+    }
     if let Some(dir) = report {
         result.write_reports(dir).map_err(|e| {
             Failure::infrastructure(format!("{}: cannot write the reports: {e}", dir.display()))
