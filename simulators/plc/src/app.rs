@@ -107,8 +107,15 @@ impl PlcApp {
 
     fn start(&self, call: Call<'_>) -> Result<Map<String, Value>, ContractError> {
         if let Some(run) = self.run() {
-            call.job.out("already running");
-            return Ok(started(&run, true));
+            let trouble = run.trouble();
+            if trouble.is_empty() {
+                call.job.out("already running");
+                return Ok(started(&run, true));
+            }
+            // Nothing answers any more, so this is no run to be told of.
+            call.job.warn(&format!("{trouble}; starting again"));
+            drop(run);
+            self.stop(call.job);
         }
         let run = self.open(call)?;
         let open = if run.far_end.is_empty() { String::new() } else { format!(", open {}", run.far_end) };

@@ -268,6 +268,26 @@ fn a_port_that_is_taken_fails_the_second_start_only() {
 }
 
 #[test]
+fn a_lost_port_is_reported_and_can_be_started_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bench = Bench::with("port", format!("tcp:{}", listener.local_addr().unwrap()));
+    bench.invoke("run_start", json!({})).unwrap();
+    let boot = bench.app.status().run;
+    drop(listener.accept().unwrap());
+    let end = Instant::now() + Duration::from_secs(10);
+    while bench.app.status().error.is_empty() {
+        assert!(Instant::now() < end, "the loss is not reported");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let status = bench.app.status();
+    assert!(status.error.contains("tcp:127.0.0.1:"), "{}", status.error);
+    assert_eq!((&status.fields["healthState"], &status.run), (&json!("degraded"), &boot));
+    assert_eq!(bench.invoke("run_start", json!({})).unwrap()["alreadyRunning"], false);
+    assert_ne!(bench.app.status().run, boot);
+    assert_eq!(bench.app.status().error, "");
+}
+
+#[test]
 fn a_canceled_start_leaves_nothing() {
     for (stop, code) in
         [(Stop::Canceled, ErrorCode::ActionFailed), (Stop::TimedOut, ErrorCode::ActionTimeout)]

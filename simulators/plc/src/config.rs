@@ -85,7 +85,7 @@ pub(crate) fn keys() -> Vec<ConfigKey> {
             "toleranceMs",
             int(0, 1000),
             0,
-            "longest pause that the port itself may put into a frame",
+            "longest pause that the port itself puts into a frame; 16 for most USB adapters",
         )
         .unit("ms"),
         ConfigKey::new("unitId", int(1, MAX_UNIT.into()), 1, "the unit id that the slave answers to"),
