@@ -6,9 +6,10 @@ use hilrig_plc::{Exchange, Outcome as Ended, PollResult, Source};
 use hilrig_port::{Direction, Time};
 
 use crate::fault::DropRule;
-use crate::plan::{Action, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table, Test, show_time};
+use crate::plan::{Action, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table, Test};
 use crate::report::{LimitResult, Measurement, Verdict};
 use crate::run::{Halt, Outcome, Run};
+use crate::words::show_time;
 
 /// How long the bytes that are under way may take to arrive once nothing is sent any more.
 const SETTLE: Duration = Duration::from_secs(2);

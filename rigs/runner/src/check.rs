@@ -29,7 +29,11 @@ pub(crate) fn check(text: &str, file: &str) -> Result<Plan, RigError> {
     };
     let mut check = Check { problems, plan: empty_plan(file), taken: HashMap::new() };
     check.rig(&rig);
-    if check.problems.is_empty() { Ok(check.plan) } else { Err(check.problems.into_error()) }
+    if !check.problems.is_empty() {
+        return Err(check.problems.into_error());
+    }
+    check.plan.describe_steps();
+    Ok(check.plan)
 }
 
 fn empty_plan(file: &str) -> Plan {

@@ -12,6 +12,7 @@ mod problem;
 mod report;
 mod run;
 mod steps;
+mod words;
 
 pub use background::{RigRun, RigSnapshot};
 pub use fault::{DropFrames, DropRule, Firing};

@@ -283,16 +283,6 @@ impl Test {
     }
 }
 
-impl std::fmt::Display for Test {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Equals(n) => write!(f, "= {n}"),
-            Self::NotEquals(n) => write!(f, "other than {n}"),
-            Self::In(low, high) => write!(f, "in {low}..{high}"),
-        }
-    }
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct MeasurePlan {
     pub master: usize,
@@ -327,24 +317,4 @@ impl Limited {
             Self::Loss => "loss",
         }
     }
-}
-
-/// A time as people read it: three figures, a fitting unit.
-pub(crate) fn show_time(time: Duration) -> String {
-    let us = time.as_nanos() as f64 / 1000.0;
-    let (value, unit) = match us {
-        us if us < 1000.0 => (us, "us"),
-        us if us < 1_000_000.0 => (us / 1000.0, "ms"),
-        us => (us / 1_000_000.0, "s"),
-    };
-    let digits = if value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
-    let text = format!("{value:.digits$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text} {unit}")
 }

@@ -8,7 +8,8 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::plan::{Plan, show_time};
+use crate::plan::Plan;
+use crate::words::show_time;
 
 const RESULT_VERSION: u32 = 1;
 

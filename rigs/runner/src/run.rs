@@ -8,8 +8,9 @@ use hilrig_plc::PollResult;
 use hilrig_port::{Runtime, Time};
 
 use crate::bench::{Bench, Trouble};
-use crate::plan::{FaultPlan, Plan, show_time};
+use crate::plan::{FaultPlan, Plan};
 use crate::report::{FaultResult, FiringResult, Measurement, RunResult, StepResult, Verdict};
+use crate::words::show_time;
 
 /// How often a waiting step looks.
 const TICK: Duration = Duration::from_millis(2);

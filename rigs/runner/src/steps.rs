@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::check::{Check, known};
 use crate::file::{At, Claim, CountLimit, Inject, Measure, Number, RigFile, Set, Step, TimeLimit};
 use crate::plan::{
-    Action, Count, FaultPlan, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table, Test, show_time,
+    Action, Count, FaultPlan, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table, Test,
 };
+use crate::words::show_time;
 
 pub(crate) const FAULT_KINDS: [&str; 1] = ["drop"];
 pub(crate) const DIRECTIONS: [&str; 2] = ["a->b", "b->a"];
@@ -59,8 +60,7 @@ impl Check<'_> {
         };
         let line = self.problems.line(span.start);
         if let Some(action) = action {
-            let text = self.describe(&action);
-            self.plan.steps.push(StepPlan { line, kind, text, action });
+            self.plan.steps.push(StepPlan { line, kind, text: String::new(), action });
         }
     }
 
@@ -425,68 +425,6 @@ impl Check<'_> {
             _ => {
                 self.problems.add(&at.span, "set where?", "give either sim or master");
                 None
-            }
-        }
-    }
-
-    /// The step in words, as results and progress show it.
-    fn describe(&self, action: &Action) -> String {
-        let plan = &self.plan;
-        match action {
-            Action::Wait(time) => show_time(*time),
-            Action::Expect { subject, test, within } => {
-                format!("{} {test} within {}", plan.subject_text(*subject), show_time(*within))
-            }
-            Action::Assert { subject, test } => format!("{} {test}", plan.subject_text(*subject)),
-            Action::Inject { fault } => {
-                let FaultPlan { name, link, direction, count, .. } = &plan.faults[*fault];
-                let link = &plan.links[*link];
-                let [from, to] = [*direction, 1 - *direction].map(|end| plan.seat_name(link.ends[end]));
-                let frames = if *count == 1 {
-                    "the next frame".to_owned()
-                } else {
-                    format!("the next {count} frames")
-                };
-                format!("{name}: drop {frames} from {from} to {to} on link {}", link.name)
-            }
-            Action::Clear { fault } => plan.faults[*fault].name.clone(),
-            Action::Measure(measure) => {
-                let master = &plan.masters[measure.master];
-                format!(
-                    "{} round trips of {}.{}",
-                    measure.count, master.name, master.polls[measure.poll].name
-                )
-            }
-            Action::SetSim { sim, table, address, value } => {
-                format!("{} {} {address} to {value}", plan.sims[*sim].name, table.name())
-            }
-            Action::SetMaster { master, table, address, value, .. } => {
-                format!("{} {address} to {value} through {}", table.name(), plan.masters[*master].name)
-            }
-        }
-    }
-}
-
-impl crate::plan::Plan {
-    pub(crate) fn subject_text(&self, subject: Subject) -> String {
-        match subject {
-            Subject::Polled { master, poll, address } => {
-                let master = &self.masters[master];
-                let poll = &master.polls[poll];
-                format!("{}.{} {} {address}", master.name, poll.name, poll.table.name())
-            }
-            Subject::Counted { master, poll, count } => {
-                let master = &self.masters[master];
-                let poll = poll.map_or(String::new(), |p| format!(".{}", master.polls[p].name));
-                format!("{} of {}{poll}", count.name(), master.name)
-            }
-            Subject::Simulated { sim, table, address } => {
-                format!("{} {} {address}", self.sims[sim].name, table.name())
-            }
-            Subject::Fired { fault } => format!("firings of {}", self.faults[fault].name),
-            Subject::BytesLost { link: None } => "bytes lost outside of faults".to_owned(),
-            Subject::BytesLost { link: Some(link) } => {
-                format!("bytes lost on link {} outside of faults", self.links[link].name)
             }
         }
     }

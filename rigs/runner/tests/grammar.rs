@@ -391,6 +391,28 @@ proptest! {
     }
 
     #[test]
+    fn no_missing_lines_break_the_reader(keep in prop::collection::vec(any::<bool>(), 200)) {
+        for rig in [GOOD, SMALL] {
+            let text: String = rig.lines().zip(&keep).filter(|(_, k)| **k).map(|(l, _)| format!("{l}\n")).collect();
+            if let Err(report) = Plan::parse(&text, "x.toml") {
+                render(&report, false);
+            }
+        }
+    }
+
+    #[test]
+    fn no_missing_part_breaks_the_reader(from in 0usize..150, length in 1usize..30) {
+        for rig in [GOOD, SMALL] {
+            let gone = |i: &usize| (from..from + length).contains(i);
+            let text: String =
+                rig.lines().enumerate().filter(|(i, _)| !gone(i)).map(|(_, l)| format!("{l}\n")).collect();
+            if let Err(report) = Plan::parse(&text, "x.toml") {
+                render(&report, false);
+            }
+        }
+    }
+
+    #[test]
     fn no_change_of_a_rig_breaks_the_reader(
         at in 0..GOOD.len(), length in 0usize..40, piece in "(?s)(.{0,8}|[\\[\\]{}=\",.0-9a-z\n-]{0,8}|-?[0-9]{1,20})",
     ) {

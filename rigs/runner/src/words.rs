@@ -1,0 +1,103 @@
+//! A checked rig in words, as progress, results and reports show it.
+
+use std::time::Duration;
+
+use crate::plan::{Action, FaultPlan, Plan, Subject, Test};
+
+impl Plan {
+    /// Puts each step in words. Only for a plan without problems: it follows every index.
+    pub(crate) fn describe_steps(&mut self) {
+        for i in 0..self.steps.len() {
+            self.steps[i].text = self.describe(&self.steps[i].action);
+        }
+    }
+
+    /// The step in words, as results and progress show it.
+    fn describe(&self, action: &Action) -> String {
+        match action {
+            Action::Wait(time) => show_time(*time),
+            Action::Expect { subject, test, within } => {
+                format!("{} {test} within {}", self.subject_text(*subject), show_time(*within))
+            }
+            Action::Assert { subject, test } => format!("{} {test}", self.subject_text(*subject)),
+            Action::Inject { fault } => {
+                let FaultPlan { name, link, direction, count, .. } = &self.faults[*fault];
+                let link = &self.links[*link];
+                let [from, to] = [*direction, 1 - *direction].map(|end| self.seat_name(link.ends[end]));
+                let frames = if *count == 1 {
+                    "the next frame".to_owned()
+                } else {
+                    format!("the next {count} frames")
+                };
+                format!("{name}: drop {frames} from {from} to {to} on link {}", link.name)
+            }
+            Action::Clear { fault } => self.faults[*fault].name.clone(),
+            Action::Measure(measure) => {
+                let master = &self.masters[measure.master];
+                format!(
+                    "{} round trips of {}.{}",
+                    measure.count, master.name, master.polls[measure.poll].name
+                )
+            }
+            Action::SetSim { sim, table, address, value } => {
+                format!("{} {} {address} to {value}", self.sims[*sim].name, table.name())
+            }
+            Action::SetMaster { master, table, address, value, .. } => {
+                format!("{} {address} to {value} through {}", table.name(), self.masters[*master].name)
+            }
+        }
+    }
+
+    pub(crate) fn subject_text(&self, subject: Subject) -> String {
+        match subject {
+            Subject::Polled { master, poll, address } => {
+                let master = &self.masters[master];
+                let poll = &master.polls[poll];
+                format!("{}.{} {} {address}", master.name, poll.name, poll.table.name())
+            }
+            Subject::Counted { master, poll, count } => {
+                let master = &self.masters[master];
+                let poll = poll.map_or(String::new(), |p| format!(".{}", master.polls[p].name));
+                format!("{} of {}{poll}", count.name(), master.name)
+            }
+            Subject::Simulated { sim, table, address } => {
+                format!("{} {} {address}", self.sims[sim].name, table.name())
+            }
+            Subject::Fired { fault } => format!("firings of {}", self.faults[fault].name),
+            Subject::BytesLost { link: None } => "bytes lost outside of faults".to_owned(),
+            Subject::BytesLost { link: Some(link) } => {
+                format!("bytes lost on link {} outside of faults", self.links[link].name)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Test {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Equals(n) => write!(f, "= {n}"),
+            Self::NotEquals(n) => write!(f, "other than {n}"),
+            Self::In(low, high) => write!(f, "in {low}..{high}"),
+        }
+    }
+}
+
+/// A time as people read it: three figures, a fitting unit.
+pub(crate) fn show_time(time: Duration) -> String {
+    let us = time.as_nanos() as f64 / 1000.0;
+    let (value, unit) = match us {
+        us if us < 1000.0 => (us, "us"),
+        us if us < 1_000_000.0 => (us / 1000.0, "ms"),
+        us => (us / 1_000_000.0, "s"),
+    };
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    let text = format!("{value:.digits$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text} {unit}")
+}
