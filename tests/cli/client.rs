@@ -15,6 +15,9 @@ fn json_of(sandbox: &Sandbox, args: &[&str]) -> Value {
 #[test]
 fn without_a_daemon_clients_say_so() {
     let sandbox = Sandbox::new();
+    let nowhere = sandbox.run(["status"]);
+    assert!(one_sentence(&nowhere, 3).contains(sandbox.root.to_str().unwrap()), "{nowhere:?}");
+    assert_eq!(sandbox.run(["init"]).code, Some(0));
     for args in [
         &["status"][..],
         &["status", "bridge", "--json"],
@@ -127,9 +130,9 @@ fn a_rig_through_run_start_gives_its_verdict() {
     assert_eq!(started.code, Some(0), "{started:?}");
     let over = events.event_with(|e| {
         e["params"]["running"] == false
-            && e["params"]["scenario"]["verdict"].as_str().is_some_and(|v| !v.is_empty())
+            && e["params"]["status"]["scenario"]["verdict"].as_str().is_some_and(|v| !v.is_empty())
     });
-    let verdict = over["params"]["scenario"]["verdict"].as_str().unwrap();
+    let verdict = over["params"]["status"]["scenario"]["verdict"].as_str().unwrap();
     assert!(["pass", "marginal"].contains(&verdict), "{over}");
     let status = conn.status("bridge");
     assert_eq!(
@@ -141,7 +144,7 @@ fn a_rig_through_run_start_gives_its_verdict() {
     std::fs::write(&rig, text(&rig).replace("equals = 1234", "equals = 4321").replace("\"5s\"", "\"1s\""))
         .unwrap();
     conn.act("bridge", "run_start", json!({"rig": "first"}));
-    events.event_with(|e| e["params"]["scenario"]["verdict"] == "fail");
+    events.event_with(|e| e["params"]["status"]["scenario"]["verdict"] == "fail");
     let status = conn.status("bridge");
     assert!(status["error"].as_str().unwrap().contains("4321"), "{status:?}");
     // A broken file fails the start and says where.
@@ -189,19 +192,19 @@ fn refusals_are_one_sentence() {
 fn tcp_beyond_this_machine_needs_a_token() {
     let sandbox = Sandbox::new();
     let output = sandbox.run(["serve", "--tcp", "0.0.0.0:0"]);
-    assert!(one_sentence(&output, 3).contains("--token-file"), "{output:?}");
+    assert!(one_sentence(&output, 3).contains("token file"), "{output:?}");
     let token = sandbox.scratch().join("token");
-    std::fs::write(&token, "correct horse\n").unwrap();
+    std::fs::write(&token, "correct horse battery staple\n").unwrap();
     let args = ["--tcp", "127.0.0.1:0", "--token-file", token.to_str().unwrap()];
     let daemon = hilrig_tests::Daemon::start(&sandbox, &args);
     let mut conn = daemon.connect_tcp();
     for given in [json!(null), json!("wrong"), json!(5), json!("")] {
         let reply = conn.ask(&json!({"id": "1", "method": "ping", "token": given}));
         hilrig_tests::refusal(&reply, &[hilrig_tests::BAD_ARG]);
-        assert!(!reply.to_string().contains("correct horse"));
+        assert!(!reply.to_string().contains("correct horse battery staple"));
     }
     hilrig_tests::refusal(&conn.ask(&json!({"method": "ping"})), &[hilrig_tests::BAD_ARG]);
-    let reply = conn.ask(&json!({"method": "ping", "token": "correct horse"}));
+    let reply = conn.ask(&json!({"method": "ping", "token": "correct horse battery staple"}));
     hilrig_tests::response(&reply);
     // The socket of the same user needs none.
     daemon.connect().ping();

@@ -61,7 +61,8 @@ fn json_and_reports_are_the_result() {
             "{link}"
         );
         assert!(n("bytesIn") > 0 && n("discardedBytes") == 0, "{link}");
-        assert_eq!(n("faultBytes") > 0, link["link"] == "line" && link["from"] == "plc.b", "{link}");
+        let ours = link["link"].as_str().unwrap().ends_with("line") && link["from"] == "plc.b";
+        assert_eq!(n("faultBytes") > 0, ours, "{link}");
     }
     let report: Value = serde_json::from_str(&text(&out.join("result.json"))).unwrap();
     assert_eq!(report, result);
@@ -82,13 +83,14 @@ fn a_broken_expectation_fails_and_is_named() {
         let Some(place) = line.find("equals = ") else { continue };
         let number: u64 =
             line[place + 9..].chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap();
-        let wrong = if number == 0 { 1 } else { number - 1 };
+        // A coil is 0 or 1.
+        let wrong = if line.contains("alves") || line.contains("coils") { 1 - number } else { number + 1 };
         let broken = line.replacen(&format!("equals = {number}"), &format!("equals = {wrong}"), 1);
         let mut lines: Vec<&str> = rig.lines().collect();
         lines[at - 1] = &broken;
         // What is wrong has to show at once, not after the patience that the rig has with a bench.
         let path = sandbox.scratch().join(format!("broken-{at}.toml"));
-        std::fs::write(&path, lines.join("\n").replace("within = \"5s\"", "within = \"1s\"")).unwrap();
+        std::fs::write(&path, lines.join("\n").replace("within = \"5s\"", "within = \"2s\"")).unwrap();
         let out = sandbox.scratch().join(format!("out-{at}"));
         let output = run(&sandbox, &path, &["--report", out.to_str().unwrap()]);
         assert_eq!(output.code, Some(1), "line {at}: {output:?}");
@@ -163,10 +165,9 @@ fn an_interrupted_run_is_canceled_and_leaves_nothing() {
             command.arg(&rig).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
         };
         wait_for("the bench is up", || sandbox.runtime_files().iter().any(|p| p.is_symlink()).then_some(()));
-        // The same lines are taken: another run says by whom, and it is not the device's fault.
+        // Another run of the same lines is in nobody's way.
         let second = run(&sandbox, &first(), &[]);
-        assert_eq!(second.code, Some(3), "{second:?}");
-        assert!(format!("{second:?}").contains(&child.id().to_string()), "says who: {second:?}");
+        assert_eq!(second.code, Some(0), "{second:?}");
         signal(child.id(), interrupt);
         let status = end_of(&mut child, hilrig_tests::PATIENCE, "the interrupted run");
         assert_eq!(status.code(), Some(4), "{interrupt:?}");
