@@ -226,6 +226,7 @@ impl Daemon {
         backends.extend(third_party.iter().map(|app| Arc::clone(app) as Arc<dyn Backend>));
         let dispatcher = Dispatcher::new(backends, bus);
 
+        // What runs already is known before the first question about it.
         let adopting: Vec<_> = hosts
             .iter()
             .map(|host| {
@@ -233,8 +234,11 @@ impl Daemon {
                 tokio::spawn(async move { host.adopt().await })
             })
             .collect();
-        for adopted in adopting {
-            let _ = adopted.await;
+        for (host, adopted) in hosts.iter().zip(adopting) {
+            if let Ok(Err(error)) = adopted.await {
+                tracing::warn!("host {} runs, but cannot be adopted yet: {error}", host.name());
+            }
+            tokio::spawn(Arc::clone(host).keep_adopting());
         }
         let stop = watch::Sender::new(false);
         let serving = listeners
@@ -255,8 +259,8 @@ impl Daemon {
             let apps: Vec<_> = third_party
                 .iter()
                 .map(|app| {
-                    let app = Arc::clone(app);
-                    tokio::spawn(async move { app.stop().await })
+                    let process = Arc::clone(app.process());
+                    tokio::spawn(async move { process.stop().await })
                 })
                 .collect();
             for app in apps {
@@ -273,7 +277,7 @@ impl Daemon {
                     host.kill();
                 }
                 for app in &third_party {
-                    app.kill();
+                    app.process().kill_now();
                 }
                 Err(ServeError::Forced)
             }
@@ -285,8 +289,8 @@ impl Daemon {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Ignored while it is held: a daemon outlives its terminal only if it is told so, by SIGTERM's absence.
-    hangup: Signal,
+    /// The terminal is gone. `None` under `nohup`, which wants the daemon to outlive it.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -294,21 +298,34 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) },
         })
     }
 
     async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = hangup => {}
         }
     }
 
     async fn interrupted(&mut self) {
         self.interrupt.recv().await;
     }
+}
+
+/// Whether whoever started this process had it ignore SIGHUP.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 /// Where a listener can be reached.

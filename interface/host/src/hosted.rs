@@ -1,65 +1,41 @@
-//! A built-in app in the daemon: answers what files and the spec can answer, has the rest answered by the app's host
-//! process, and keeps the records of its jobs. Runs nothing itself, and outlives any number of host processes.
+//! A built-in app in the daemon: answers what files and the spec can answer, and has the rest answered by the app's
+//! host process. Runs nothing itself, and outlives any number of host processes.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use hilrig_contract::{
-    ActionDescriptor, AppInfo, AppSpec, AppStatus, Args, ConfigSet, ConfigView, ContractError,
-    INTERFACE_NAME, INTERFACE_VERSION, Invoked, Job, JobRecord, JobState, Status, Stop, Topic,
+    ActionDescriptor, AppInfo, AppSpec, AppStatus, ConfigSet, ConfigView, INTERFACE_NAME, INTERFACE_VERSION,
+    Invoked, JobRecord, Status, Topic,
 };
-use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
 
 use crate::events::lock;
+use crate::hosted_jobs::HostedJobs;
 use crate::local::{accept_args, blocking, find_action};
 use crate::peer::PeerError;
-use crate::supervisor::{Ended, Host, HostWatcher, Link, params};
+use crate::supervisor::{Ended, Host, HostWatcher, Link};
 use crate::watch::status_event;
-use crate::{Answer, Backend, Bus, ConfigStore, Invoke, JobHandle, Jobs, LogTail, Logbook, Root};
+use crate::{Answer, Backend, Bus, ConfigStore, Invoke, Jobs, LogTail, Logbook, Root};
 
-/// Time for a host process to tell a status or a record.
+/// Time for a host process to tell a status.
 const ANSWER: Duration = Duration::from_secs(1);
-/// Time for a host process to accept an action.
-const ACCEPT: Duration = Duration::from_secs(5);
-/// How often a live job is asked for, in case an event about it was lost.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long after its timeout a job may take to report its end.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// A built-in app whose runs are in a host process.
 pub(crate) struct HostedApp {
     spec: AppSpec,
     root: Root,
     config: Arc<ConfigStore>,
-    jobs: Arc<Jobs>,
+    jobs: Arc<HostedJobs>,
     host: Arc<Host>,
     bus: Arc<Bus>,
     logbook: Arc<Logbook>,
-    known: Mutex<Known>,
-    /// Accepted invocations on their way to the host process, one after the other.
-    queue: mpsc::UnboundedSender<Accepted>,
-    me: Weak<Self>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
     /// The last that the host process said.
-    status: Option<Status>,
+    known: Mutex<Option<Status>>,
     /// Why the last host process ended against its will, until a run starts again.
-    trouble: String,
-    /// Jobs that the host process has, or is about to get.
-    carried: HashSet<String>,
-}
-
-/// An invocation whose job is queued.
-struct Accepted {
-    job: Arc<JobHandle>,
-    args: Args,
-    timeout: Duration,
-    timeout_seconds: Option<f64>,
+    trouble: Arc<Mutex<String>>,
+    me: Weak<Self>,
 }
 
 impl std::fmt::Debug for HostedApp {
@@ -80,43 +56,37 @@ impl HostedApp {
         bus: &Arc<Bus>,
         logbook: &Arc<Logbook>,
     ) -> Arc<Self> {
+        let trouble = Arc::default();
         let jobs = Jobs::new(spec.id, Arc::clone(bus));
-        let (queue, forward) = mpsc::unbounded_channel();
         let app = Arc::new_cyclic(|me| Self {
             root: root.clone(),
             config: Arc::new(ConfigStore::new(root, &spec)),
-            jobs,
+            jobs: HostedJobs::new(spec.id, host, jobs, Arc::clone(&trouble)),
             host: Arc::clone(host),
             bus: Arc::clone(bus),
             logbook: Arc::clone(logbook),
             known: Mutex::default(),
-            queue,
+            trouble,
             me: Weak::clone(me),
             spec,
         });
         host.register(Weak::clone(&app.me) as Weak<dyn HostWatcher>);
-        tokio::spawn(forward_all(Weak::clone(&app.me), forward));
         app
-    }
-
-    fn params(&self, more: Value) -> Map<String, Value> {
-        let mut all = params(more);
-        all.insert("appId".to_owned(), self.spec.id.into());
-        all
     }
 
     /// The status of the app while no host process runs.
     fn stopped(&self) -> Status {
-        let error = lock(&self.known).trouble.clone();
+        let error = lock(&self.trouble).clone();
         status_of(&self.spec, &self.root, AppStatus { error, ..AppStatus::default() }, None)
     }
 
     async fn ask_status(&self) -> Status {
         let Some(link) = self.host.link() else { return self.stopped() };
-        let answer = match link.peer().ask("status.get", self.params(json!({})), ANSWER).await {
+        let params = || Map::from_iter([("appId".to_owned(), Value::from(self.spec.id))]);
+        let answer = match link.peer().ask("status.get", params(), ANSWER).await {
             Err(PeerError::Closed(why)) => match tokio::time::timeout(ANSWER, link.settled()).await {
                 Ok(Err(_)) => return self.stopped(),
-                Ok(Ok(peer)) => peer.ask("status.get", self.params(json!({})), ANSWER).await,
+                Ok(Ok(peer)) => peer.ask("status.get", params(), ANSWER).await,
                 Err(_) => Err(PeerError::Closed(why)),
             },
             answer => answer,
@@ -129,17 +99,16 @@ impl HostedApp {
 
     /// Remembers what the host process said of the app, and adds what it cannot know.
     fn heard(&self, mut status: Status) -> Status {
-        let mut known = lock(&self.known);
         if status.error.is_empty() && !status.running {
-            status.error.clone_from(&known.trouble);
+            status.error.clone_from(&lock(&self.trouble));
         }
-        known.status = Some(status.clone());
+        *lock(&self.known) = Some(status.clone());
         status
     }
 
     fn last_known(&self, link: &Link, error: &PeerError) -> Status {
         let (name, pid) = (self.host.name(), link.pid());
-        let last = lock(&self.known).status.clone();
+        let last = lock(&self.known).clone();
         let (mut status, what) = match last {
             Some(status) => (status, "this is its last known state"),
             None => (
@@ -149,192 +118,6 @@ impl HostedApp {
         };
         status.error = format!("host process {name} (pid {pid}) does not answer ({error}); {what}");
         status
-    }
-
-    /// Takes an invocation to the host process.
-    async fn forward(self: Arc<Self>, accepted: Accepted) {
-        let Accepted { job, timeout, .. } = &accepted;
-        if let Some(stop) = job.stop() {
-            return job.finish(Err(stop.into()));
-        }
-        if job.action() == "run_stop" && !self.host.is_stirring() {
-            job.start();
-            job.out("no host process runs, so there is nothing to stop");
-            return job.finish(Ok(params(json!({"running": false}))));
-        }
-        let host = Arc::clone(&self.host);
-        // In a task of its own: a start must not be given up half way.
-        let starting = tokio::spawn(async move { host.ensure().await });
-        let link = tokio::select! {
-            link = starting => link,
-            stop = job.stop_requested() => return job.finish(Err(stop.into())),
-        };
-        let link = match link {
-            Ok(Ok(link)) => link,
-            Ok(Err(error)) => {
-                self.logbook.write(self.spec.id, "ERROR", &error.to_string());
-                return job.finish(Err(failed(error.to_string(), "hostStart")));
-            }
-            Err(error) => return job.finish(Err(ContractError::internal(format!("defect: {error}")))),
-        };
-        {
-            // From here on a cancel goes to the host process.
-            let mut known = lock(&self.known);
-            if let Some(stop) = job.stop() {
-                drop(known);
-                return job.finish(Err(stop.into()));
-            }
-            known.carried.insert(job.id().to_owned());
-        }
-        if let Err(error) = self.hand_over(&link, &accepted).await {
-            lock(&self.known).carried.remove(job.id());
-            return job.finish(Err(error));
-        }
-        let backstop = Instant::now() + timeout.saturating_add(GRACE);
-        tokio::spawn(self.carry(Arc::clone(job), link, Some(backstop)));
-    }
-
-    /// Gives a job to the host process. The connection may be lost and made again in between.
-    async fn hand_over(&self, link: &Link, accepted: &Accepted) -> Result<(), ContractError> {
-        let Accepted { job, args, timeout_seconds, .. } = accepted;
-        let id = job.id();
-        let mut request = self.params(json!({"actionName": job.action(), "args": args.0, "jobId": id}));
-        if let Some(seconds) = timeout_seconds {
-            request.insert("timeoutSeconds".to_owned(), json!(seconds));
-        }
-        let mut peer = link.peer();
-        loop {
-            match peer.request("action.invoke", request.clone(), ACCEPT).await {
-                Ok(_) => return Ok(()),
-                Err(PeerError::Refused(error)) => return Err(error),
-                Err(PeerError::Closed(_)) => {
-                    peer = link.settled().await.map_err(|ended| failed(ended.reason, "hostEnded"))?;
-                    let there = self.params(json!({"jobId": id}));
-                    if peer.request("action.job.get", there, ANSWER).await.is_ok() {
-                        return Ok(());
-                    }
-                }
-                Err(error) => {
-                    // Should it take the job up later, the cancel is right behind.
-                    let cancel = self.params(json!({"jobId": id}));
-                    tokio::spawn(async move { peer.request("action.job.cancel", cancel, GRACE).await });
-                    let (name, pid) = (self.host.name(), link.pid());
-                    let why = format!("host process {name} (pid {pid}) does not take the action: {error}");
-                    return Err(failed(why, "hostSilent"));
-                }
-            }
-        }
-    }
-
-    /// Stays with a job that the host process carries out, until it is over.
-    async fn carry(self: Arc<Self>, job: Arc<JobHandle>, link: Link, backstop: Option<Instant>) {
-        let mut cancel_sent = false;
-        let mut look_again = Instant::now();
-        loop {
-            tokio::select! {
-                () = job.finished() => break,
-                ended = link.ended() => {
-                    job.finish(Err(failed(ended.reason, "hostEnded")));
-                    break;
-                }
-                _ = job.stop_requested(), if !cancel_sent => cancel_sent = self.cancel(&link, job.id()).await,
-                () = tokio::time::sleep_until(look_again) => {
-                    look_again = Instant::now() + LOOK_AGAIN;
-                    self.sync(&link, job.id()).await;
-                }
-                () = until(backstop) => {
-                    job.request_stop(Stop::TimedOut);
-                    let (name, pid) = (self.host.name(), link.pid());
-                    let why = format!("host process {name} (pid {pid}) did not report the end of the action");
-                    job.finish(Err(failed(why, "hostSilent")));
-                    self.cancel(&link, job.id()).await;
-                    break;
-                }
-            }
-        }
-        lock(&self.known).carried.remove(job.id());
-    }
-
-    /// Whether the host process took notice.
-    async fn cancel(&self, link: &Link, job_id: &str) -> bool {
-        let request = self.params(json!({"jobId": job_id}));
-        match link.peer().request("action.job.cancel", request, ANSWER).await {
-            Ok(_) | Err(PeerError::Refused(_)) => true,
-            Err(_) => {
-                // Not in vain for ever: the connection comes back or the process ends.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                false
-            }
-        }
-    }
-
-    /// Takes over the record of one job.
-    async fn sync(&self, link: &Link, job_id: &str) {
-        let request = self.params(json!({"jobId": job_id}));
-        let Ok(record) = link.peer().ask::<JobRecord>("action.job.get", request, ANSWER).await else {
-            return;
-        };
-        if record.job_id != job_id {
-            return;
-        }
-        let is_start = record.action_name == "run_start" && record.state == JobState::Succeeded;
-        let over = record.state.is_terminal();
-        let Ok(job) = self.jobs.import(record) else { return };
-        if is_start {
-            lock(&self.known).trouble.clear();
-        }
-        if over {
-            return;
-        }
-        if job.state().is_terminal() {
-            // Given up here; it must not go on there.
-            self.cancel(link, job_id).await;
-        } else {
-            self.stay_with(job, link.clone());
-        }
-    }
-
-    /// Stays with a job that the host process already had.
-    fn stay_with(&self, job: Arc<JobHandle>, link: Link) {
-        let Some(me) = self.me.upgrade() else { return };
-        if lock(&self.known).carried.insert(job.id().to_owned()) {
-            tokio::spawn(me.carry(job, link, None));
-        }
-    }
-
-    /// Takes over what a host process knows: after adoption, and whenever events were lost.
-    async fn sync_all(&self, link: &Link) {
-        if let Ok(status) = link.peer().ask("status.get", self.params(json!({})), ANSWER).await {
-            self.heard(status);
-        }
-        let jobs = link.peer().request("action.job.list", self.params(json!({})), ACCEPT).await;
-        let jobs = jobs.ok().and_then(|mut answer| match answer["jobs"].take() {
-            Value::Array(jobs) => Some(jobs),
-            _ => None,
-        });
-        // Newest first in the answer; the other way round they keep their order here.
-        for job in jobs.unwrap_or_default().iter().rev() {
-            let Some(id) = job["jobId"].as_str() else { continue };
-            if self.jobs.handle_of(id).is_ok_and(|known| known.state().is_terminal()) {
-                continue;
-            }
-            self.sync(link, id).await;
-        }
-    }
-}
-
-/// Takes accepted invocations to the host process, in their order.
-async fn forward_all(app: Weak<HostedApp>, mut queue: mpsc::UnboundedReceiver<Accepted>) {
-    while let Some(accepted) = queue.recv().await {
-        let Some(app) = app.upgrade() else { return };
-        app.forward(accepted).await;
-    }
-}
-
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -366,18 +149,17 @@ pub(crate) fn status_of(spec: &AppSpec, root: &Root, app: AppStatus, host_pid: O
     }
 }
 
-fn failed(message: String, reason: &str) -> ContractError {
-    ContractError::failed(message).with("reason", reason)
-}
-
 impl HostWatcher for HostedApp {
     fn app_id(&self) -> &str {
         self.spec.id
     }
 
-    fn up(&self, link: &Link) {
-        let (Some(me), link) = (self.me.upgrade(), link.clone()) else { return };
-        tokio::spawn(async move { me.sync_all(&link).await });
+    fn up(&self, link: &Link) -> Option<JoinHandle<()>> {
+        let (me, link) = (self.me.upgrade()?, link.clone());
+        Some(tokio::spawn(async move {
+            me.ask_status().await;
+            me.jobs.sync_all(&link).await;
+        }))
     }
 
     fn event(&self, link: &Link, topic: Topic, mut params: Map<String, Value>) {
@@ -385,8 +167,8 @@ impl HostWatcher for HostedApp {
             Topic::JobChanged => {
                 // Told on when the record here changes.
                 let Some(id) = params.get("jobId").and_then(Value::as_str).map(str::to_owned) else { return };
-                let (Some(me), link) = (self.me.upgrade(), link.clone()) else { return };
-                tokio::spawn(async move { me.sync(&link, &id).await });
+                let (jobs, link) = (Arc::clone(&self.jobs), link.clone());
+                tokio::spawn(async move { jobs.sync(&link, &id).await });
                 return;
             }
             Topic::StatusChanged => {
@@ -402,14 +184,10 @@ impl HostWatcher for HostedApp {
     }
 
     fn down(&self, ended: &Ended) {
-        let was_running = {
-            let mut known = lock(&self.known);
-            let was_running = known.status.take().is_some_and(|s| s.running);
-            if !ended.in_order || was_running {
-                known.trouble.clone_from(&ended.reason);
-            }
-            was_running
-        };
+        let was_running = lock(&self.known).take().is_some_and(|status| status.running);
+        if !ended.in_order || was_running {
+            lock(&self.trouble).clone_from(&ended.reason);
+        }
         if !ended.in_order {
             let what = if was_running { "the run is lost" } else { "no run was up" };
             self.logbook.write(self.spec.id, "ERROR", &format!("{}; {what}", ended.reason));
@@ -425,8 +203,7 @@ impl Backend for HostedApp {
 
     fn info(&self) -> Answer<'_, AppInfo> {
         Box::pin(async move {
-            let running = self.host.link().is_some()
-                && lock(&self.known).status.as_ref().is_some_and(|status| status.running);
+            let running = self.ask_status().await.running;
             Ok(AppInfo {
                 app_id: self.spec.id.to_owned(),
                 app_title: self.spec.title.to_owned(),
@@ -469,28 +246,15 @@ impl Backend for HostedApp {
             // Which of two actions gives way is decided in the host process alone.
             let action = find_action(&self.spec.actions, &invoke.action)?;
             let args = accept_args(action, &invoke.args)?;
-            let timeout = invoke.timeout_seconds.unwrap_or(action.timeout_seconds);
-            let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::from_secs(30));
-            let job = self.jobs.accept(&action.name, timeout, invoke.job_id)?;
-            let invoked = job.invoked();
-            let timeout_seconds = invoke.timeout_seconds;
-            // The receiver ends with the last reference to this app.
-            let _ = self.queue.send(Accepted { job, args, timeout, timeout_seconds });
-            Ok(invoked)
+            let seconds = invoke.timeout_seconds;
+            let limit = Duration::try_from_secs_f64(seconds.unwrap_or(action.timeout_seconds));
+            let limit = limit.unwrap_or(Duration::from_secs(30));
+            self.jobs.invoke(&action.name, args, limit, seconds, invoke.job_id)
         })
     }
 
     fn job_get<'a>(&'a self, job_id: &'a str) -> Answer<'a, JobRecord> {
-        Box::pin(async move {
-            let job = self.jobs.handle_of(job_id)?;
-            if !job.state().is_terminal()
-                && lock(&self.known).carried.contains(job_id)
-                && let Some(link) = self.host.link()
-            {
-                self.sync(&link, job_id).await;
-            }
-            Ok(job.record())
-        })
+        Box::pin(self.jobs.get(job_id))
     }
 
     fn job_list(&self) -> Answer<'_, Vec<JobRecord>> {
@@ -498,16 +262,7 @@ impl Backend for HostedApp {
     }
 
     fn job_cancel<'a>(&'a self, job_id: &'a str) -> Answer<'a, JobRecord> {
-        Box::pin(async move {
-            let job = self.jobs.handle_of(job_id)?;
-            job.request_stop(Stop::Canceled);
-            let known = lock(&self.known);
-            if !known.carried.contains(job_id) {
-                job.finish(Err(Stop::Canceled.into()));
-            }
-            drop(known);
-            Ok(job.record())
-        })
+        Box::pin(async move { self.jobs.cancel(job_id) })
     }
 
     fn log_tail<'a>(&'a self, lines: usize, cursor: Option<&'a str>) -> Answer<'a, LogTail> {

@@ -1,225 +1,77 @@
-//! A third-party app: starts its executable, speaks the contract on its standard input and output, and keeps its
-//! jobs. Believes nothing it says before `third_party` has looked at it; knows no app in particular.
+//! A third-party app in the daemon: speaks the contract with the app's process and keeps its jobs. Believes nothing it
+//! says before `third_party` has looked at it; knows no app in particular.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use hilrig_contract::{
-    ActionDescriptor, AppInfo, ConfigSet, ConfigView, ContractError, INTERFACE_NAME, INTERFACE_VERSION,
-    Invoked, Job, JobRecord, JobState, Ping, Status, Stop, Topic,
+    ActionDescriptor, AppInfo, ConfigSet, ConfigView, ContractError, ErrorCode, INTERFACE_NAME,
+    INTERFACE_VERSION, Invoked, Job, JobRecord, JobState, Status, Stop, Topic,
 };
-use rustix::process::Signal;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
-use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::apps_file::{Declared, Launch};
+use crate::apps_file::Declared;
 use crate::events::lock;
 use crate::local::blocking;
-use crate::peer::{Peer, PeerError, Unasked, shorten};
-use crate::process::Process;
+use crate::peer::PeerError;
+use crate::stdio_process::{ANSWER, END, Running, StdioProcess};
 use crate::supervisor::params;
 use crate::third_party::{self, Taken};
 use crate::watch::status_event;
 use crate::{Answer, Backend, Bus, Invoke, JobHandle, Jobs, LogTail, Logbook, Root};
 
-/// Time for the app to answer.
-const ANSWER: Duration = Duration::from_secs(8);
-/// A new process for an app whose last one ended is started at most this often.
-const START_EVERY: Duration = Duration::from_secs(1);
 /// How often a job is looked at: quickly at first, then at the pace of a console.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 /// How often the status is looked at while somebody wants to hear of changes.
 const STATUS: Duration = Duration::from_secs(1);
 /// Time for a job to end after it was told to.
 const END_JOB: Duration = Duration::from_secs(2);
-/// Time for the app to end after the end of its input, and again after SIGTERM.
-const END_APP: Duration = Duration::from_secs(2);
-/// Longest line of its standard error that is kept whole.
-const MAX_LINE: usize = 4096;
+
+/// Jobs under way at a time; each costs a question every [`POLL`].
+const MAX_LIVE: usize = 64;
 
 /// A third-party app in the daemon.
 pub(crate) struct StdioApp {
     id: String,
     title: String,
-    launch: Result<Launch, String>,
     root: Root,
+    process: Arc<StdioProcess>,
     bus: Arc<Bus>,
     logbook: Arc<Logbook>,
     jobs: Arc<Jobs>,
-    /// Held while the process is started.
-    starting: tokio::sync::Mutex<Option<Instant>>,
-    process: Mutex<Option<Arc<Running>>>,
-    known: Mutex<Known>,
-    stopping: watch::Sender<bool>,
+    /// The last that the app said.
+    known: Mutex<Option<Status>>,
     me: Weak<Self>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    status: Option<Status>,
-    /// Why the last process ended, until the next one answers.
-    trouble: String,
-    /// The last line of its standard error.
-    last_words: String,
-}
-
-/// A process of the app that has answered `ping`.
-#[derive(Debug)]
-struct Running {
-    process: Process,
-    peer: Peer,
-    /// Why it ended, once it has.
-    ended: watch::Sender<Option<String>>,
-}
-
-impl Running {
-    async fn ended(&self) -> String {
-        let mut ended = self.ended.subscribe();
-        let reason = ended.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
-        reason.unwrap_or_else(|| "its process is gone".to_owned())
-    }
 }
 
 impl std::fmt::Debug for StdioApp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StdioApp").field("id", &self.id).field("launch", &self.launch).finish_non_exhaustive()
+        f.debug_struct("StdioApp").field("process", &self.process).finish_non_exhaustive()
     }
 }
 
 impl StdioApp {
     /// Starts nothing yet. Needs a tokio runtime.
     pub(crate) fn new(root: &Root, app: Declared, bus: &Arc<Bus>, logbook: &Arc<Logbook>) -> Arc<Self> {
-        let known =
-            Known { trouble: app.launch.as_ref().err().cloned().unwrap_or_default(), ..Known::default() };
         let app = Arc::new_cyclic(|me| Self {
+            process: StdioProcess::new(&app.id, app.launch, logbook),
             jobs: Jobs::new(&app.id, Arc::clone(bus)),
             id: app.id,
             title: app.title,
-            launch: app.launch,
             root: root.clone(),
             bus: Arc::clone(bus),
             logbook: Arc::clone(logbook),
-            starting: tokio::sync::Mutex::default(),
-            process: Mutex::default(),
-            known: Mutex::new(known),
-            stopping: watch::Sender::new(false),
+            known: Mutex::default(),
             me: Weak::clone(me),
         });
         tokio::spawn(watch_status(Weak::clone(&app.me), Arc::clone(bus)));
+        tokio::spawn(watch_process(Weak::clone(&app.me), Arc::clone(&app.process)));
         app
     }
 
-    fn params(&self, more: Value) -> Map<String, Value> {
-        let mut all = params(more);
-        all.insert("appId".to_owned(), self.id.as_str().into());
-        all
-    }
-
-    fn trouble(&self, what: &str) -> ContractError {
-        ContractError::internal(format!("app {}: {what}", self.id)).with("reason", "appUnavailable")
-    }
-
-    fn alive(&self) -> Option<Arc<Running>> {
-        lock(&self.process).clone()
-    }
-
-    /// The process of the app; starts it if there is none.
-    async fn running(&self) -> Result<Arc<Running>, ContractError> {
-        let launch = self.launch.as_ref().map_err(|why| self.trouble(why))?;
-        if let Some(running) = self.alive() {
-            return Ok(running);
-        }
-        let mut last_start = self.starting.lock().await;
-        if let Some(running) = self.alive() {
-            return Ok(running);
-        }
-        if *self.stopping.borrow() {
-            return Err(self.trouble("the daemon is stopping"));
-        }
-        if last_start.is_some_and(|at| at.elapsed() < START_EVERY) {
-            let trouble = lock(&self.known).trouble.clone();
-            return Err(self.trouble(&format!("{trouble}; it can be started again in a second")));
-        }
-        *last_start = Some(Instant::now());
-        match self.start(launch).await {
-            Ok(running) => Ok(running),
-            Err(why) => {
-                self.logbook.write(&self.id, "ERROR", &why);
-                lock(&self.known).trouble.clone_from(&why);
-                Err(self.trouble(&why))
-            }
-        }
-    }
-
-    async fn start(&self, launch: &Launch) -> Result<Arc<Running>, String> {
-        let cannot = |e: std::io::Error| format!("{} cannot be started: {e}", launch.program.display());
-        // In a group of its own: out of reach of a terminal's Ctrl-C, and what it starts ends with it.
-        let mut child = Command::new(&launch.program)
-            .args(&launch.args)
-            .current_dir(&launch.cwd)
-            .envs(launch.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(cannot)?;
-        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let process = Process::of_group(child).map_err(cannot)?;
-        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
-            return Err("it has no pipes".to_owned());
-        };
-        let stdin = ChildStdin::from_std(stdin).map_err(cannot)?;
-        let stdout = ChildStdout::from_std(stdout).map_err(cannot)?;
-        let stderr = ChildStderr::from_std(stderr).map_err(cannot)?;
-        lock(&self.known).last_words.clear();
-        tokio::spawn(keep_words(Weak::clone(&self.me), stderr));
-        let (peer, unasked) = Peer::start(stdout, stdin);
-        tokio::spawn(keep_noise(Weak::clone(&self.me), unasked));
-        let running = Arc::new(Running { process, peer, ended: watch::Sender::new(None) });
-        let checked = tokio::select! {
-            checked = running.peer.ask::<Ping>("ping", Map::new(), ANSWER) => checked,
-            exit = running.process.exited() => {
-                // What it wrote last comes through another pipe.
-                sleep(Duration::from_millis(50)).await;
-                return Err(self.with_last_words(format!("its process {exit} before it answered")));
-            }
-        };
-        let wrong = match checked {
-            Ok(p)
-                if p.pong
-                    && p.interface_name == INTERFACE_NAME
-                    && p.interface_version == INTERFACE_VERSION =>
-            {
-                None
-            }
-            Ok(p) => Some(format!(
-                "it speaks {} {}, not {INTERFACE_NAME} {INTERFACE_VERSION}",
-                shorten(&p.interface_name),
-                p.interface_version
-            )),
-            Err(error) => Some(self.with_last_words(format!("it cannot be talked to: {error}"))),
-        };
-        if let Some(wrong) = wrong {
-            running.process.kill().await;
-            return Err(wrong);
-        }
-        let pid = running.process.pid();
-        self.logbook.write(&self.id, "INFO", &format!("started as process {pid}"));
-        lock(&self.known).trouble.clear();
-        *lock(&self.process) = Some(Arc::clone(&running));
-        tokio::spawn(watch_end(Weak::clone(&self.me), Arc::clone(&running)));
-        Ok(running)
-    }
-
-    fn with_last_words(&self, what: String) -> String {
-        let words = lock(&self.known).last_words.clone();
-        if words.is_empty() { what } else { format!("{what}: {words}") }
+    pub(crate) fn process(&self) -> &Arc<StdioProcess> {
+        &self.process
     }
 
     /// Asks the app, and takes the answer only if it is of the contract.
@@ -229,7 +81,7 @@ impl StdioApp {
         more: Value,
         take: impl FnOnce(Value) -> Taken<T>,
     ) -> Result<T, ContractError> {
-        let running = self.running().await?;
+        let running = self.process.running().await?;
         self.ask_process(&running, method, more, take).await
     }
 
@@ -240,39 +92,41 @@ impl StdioApp {
         more: Value,
         take: impl FnOnce(Value) -> Taken<T>,
     ) -> Result<T, ContractError> {
-        match running.peer.request(method, self.params(more), ANSWER).await {
+        let mut all = params(more);
+        all.insert("appId".to_owned(), self.id.as_str().into());
+        match running.peer.request(method, all, ANSWER).await {
             Ok(answer) => take(answer)
-                .map_err(|why| self.trouble(&format!("its answer to {method} is not usable: {why}"))),
+                .map_err(|why| self.process.error(&format!("its answer to {method} is not usable: {why}"))),
             Err(PeerError::Refused(error)) => Err(error),
             Err(PeerError::Closed(why)) => {
-                let why = timeout(END_APP, running.ended()).await.unwrap_or(why);
-                Err(self.trouble(&why))
+                let why = timeout(END, running.ended()).await.unwrap_or(why);
+                Err(self.process.error(&why))
             }
-            Err(error) => Err(self.trouble(&error.to_string())),
+            Err(error) => Err(self.process.error(&error.to_string())),
         }
     }
 
     async fn ask_status(&self) -> Status {
         let asked = async {
-            let running = self.running().await?;
-            let pid = running.process.pid();
-            let take = |answer| third_party::status(&self.id, &self.title, pid, answer);
+            let running = self.process.running().await?;
+            let take = |answer| third_party::status(&self.id, &self.title, running.pid(), answer);
             self.ask_process(&running, "status.get", json!({}), take).await
         };
         match asked.await {
             Ok(status) => {
-                lock(&self.known).status = Some(status.clone());
+                *lock(&self.known) = Some(status.clone());
                 status
             }
             Err(error) => {
-                let host_pid = self.alive().map(|running| running.process.pid());
-                let last = lock(&self.known).status.clone();
+                let host_pid = self.process.alive().map(|running| running.pid());
+                let last = lock(&self.known).clone();
                 Status { error: error.message, ..last.unwrap_or_else(|| self.stopped(host_pid)) }
             }
         }
     }
 
     fn stopped(&self, host_pid: Option<u32>) -> Status {
+        let log = self.root.log_file(&self.id).to_string_lossy().into_owned();
         Status {
             interface_name: INTERFACE_NAME.to_owned(),
             interface_version: INTERFACE_VERSION,
@@ -283,11 +137,8 @@ impl StdioApp {
             host_running: host_pid.is_some(),
             host_pid,
             boot_id: String::new(),
-            error: lock(&self.known).trouble.clone(),
-            more: Map::from_iter([(
-                "logPath".to_owned(),
-                Value::String(self.root.log_file(&self.id).to_string_lossy().into_owned()),
-            )]),
+            error: self.process.trouble(),
+            more: Map::from_iter([("logPath".to_owned(), Value::String(log))]),
         }
     }
 
@@ -301,8 +152,8 @@ impl StdioApp {
 
     /// Looks at the status of a process that runs; starts none.
     async fn look(&self) {
-        if self.alive().is_some() {
-            let before = lock(&self.known).status.clone();
+        if self.process.alive().is_some() {
+            let before = lock(&self.known).clone();
             let status = self.ask_status().await;
             self.tell_change(before.as_ref(), &status);
         }
@@ -327,57 +178,44 @@ impl StdioApp {
         job: &JobHandle,
         invoke: &Invoke,
     ) -> Result<(Arc<Running>, String), ContractError> {
-        let failed = |e: ContractError| ContractError { code: hilrig_contract::ErrorCode::ActionFailed, ..e };
-        let running = self.running().await.map_err(failed)?;
+        let running = self.process.running().await.map_err(failed)?;
         let mut request = json!({"actionName": job.action(), "args": invoke.args});
         if let Some(seconds) = invoke.timeout_seconds {
             request["timeoutSeconds"] = json!(seconds);
         }
-        let id = self.ask_process(&running, "action.invoke", request, third_party::job_id).await?;
-        Ok((running, id))
+        let id = self.ask_process(&running, "action.invoke", request, third_party::job_id).await;
+        Ok((running, id.map_err(failed)?))
     }
 
     /// Looks at a job of the app until it is over, and makes its limit hold.
-    async fn follow(&self, job: &Arc<JobHandle>, running: &Running, id: &str) {
+    async fn follow(&self, job: &JobHandle, running: &Running, id: &str) {
         let mut pace = POLL.0;
         let mut told: Option<(Stop, Instant)> = None;
-        loop {
+        while !job.state().is_terminal() {
             let accepted = job.invoked().accepted_at;
             let take = |answer| third_party::job(job.id(), &self.id, job.action(), &accepted, answer);
             match self.ask_process(running, "action.job.get", json!({"jobId": id}), take).await {
-                Ok(record) if record.state.is_terminal() && told.is_some() => {
-                    return self.finish_stopped(job, record);
-                }
-                Ok(record) => {
-                    let _ = self.jobs.import(record);
-                }
-                Err(error) => {
-                    job.finish(Err(ContractError::failed(error.message).with("reason", "appFailed")))
-                }
+                Ok(record) if record.state.is_terminal() && told.is_some() => finish_stopped(job, record),
+                Ok(record) => drop(self.jobs.import(record)),
+                Err(error) => job.finish(Err(failed(error))),
             }
-            if job.state().is_terminal() {
-                return;
-            }
-            match (job.stop(), &told) {
+            let overdue = job.deadline().is_some_and(|at| at <= std::time::Instant::now());
+            match (job.stop(), told) {
                 (Some(stop), None) => {
                     told = Some((stop, Instant::now()));
                     pace = POLL.0;
-                    let cancel = self.params(json!({"jobId": id}));
+                    let cancel = params(json!({"appId": self.id, "jobId": id}));
                     if let Err(error) = running.peer.request("action.job.cancel", cancel, END_JOB).await {
                         job.warn(&format!("the app does not cancel: {error}"));
                     }
                 }
-                (_, Some((stop, since))) if since.elapsed() > END_JOB && *stop == Stop::TimedOut => {
-                    // Its limit is kept, whatever it takes.
-                    running.process.kill().await;
+                // It was canceled and did not end; now its time is over, too.
+                (_, Some((Stop::Canceled, _))) if overdue => told = Some((Stop::TimedOut, Instant::now())),
+                (_, Some((Stop::TimedOut, since))) if since.elapsed() > END_JOB => {
+                    // The limit is kept, whatever it takes.
+                    running.kill().await;
                     let why = "the action went on after its time was over, so the app was killed";
-                    job.request_stop(Stop::TimedOut);
-                    return job.finish(Err(ContractError::failed(why).with("reason", "appKilled")));
-                }
-                (Some(Stop::Canceled), Some(_))
-                    if job.deadline().is_some_and(|d| d <= std::time::Instant::now()) =>
-                {
-                    told = Some((Stop::TimedOut, Instant::now()));
+                    job.finish(Err(ContractError::failed(why).with("reason", "appKilled")));
                 }
                 _ => {}
             }
@@ -390,111 +228,34 @@ impl StdioApp {
             pace = (pace * 2).min(POLL.1);
         }
     }
+}
 
-    /// The end of a job that was told to end: its outcome is ours to name.
-    fn finish_stopped(&self, job: &JobHandle, record: JobRecord) {
-        for line in record.stdout.lines() {
-            job.out(line);
-        }
-        match (record.state, record.error) {
-            (JobState::Succeeded, _) | (_, None) => job.finish(Ok(record.result)),
-            (_, Some(error)) => job.finish(Err(error)),
-        }
-    }
-
-    /// Ends the app: by the end of its input, then by SIGTERM, then by SIGKILL.
-    pub(crate) async fn stop(&self) {
-        self.stopping.send_replace(true);
-        let _starting = self.starting.lock().await;
-        let Some(running) = self.alive() else { return };
-        running.peer.finish();
-        if timeout(END_APP, running.process.exited()).await.is_err() {
-            running.process.stop(END_APP).await;
-        }
-        let _ = timeout(END_APP, running.ended()).await;
-    }
-
-    /// Ends the app at once.
-    pub(crate) fn kill(&self) {
-        self.stopping.send_replace(true);
-        if let Some(running) = self.alive() {
-            running.process.signal_group(Signal::KILL);
-        }
+/// The end of a job that was told to end: its outcome is ours to name.
+fn finish_stopped(job: &JobHandle, record: JobRecord) {
+    record.stdout.lines().for_each(|line| job.out(line));
+    match (record.state, record.error) {
+        (JobState::Succeeded, _) | (_, None) => job.finish(Ok(record.result)),
+        (_, Some(error)) => job.finish(Err(error)),
     }
 }
 
-/// Tells of the end of a process, once.
-async fn watch_end(app: Weak<StdioApp>, running: Arc<Running>) {
-    let how = tokio::select! {
-        exit = running.process.exited() => exit.to_string(),
-        why = running.peer.closed() => match timeout(Duration::from_secs(1), running.process.exited()).await {
-            Ok(exit) => exit.to_string(),
-            Err(_) if app.upgrade().is_some_and(|app| *app.stopping.borrow()) => {
-                running.process.exited().await.to_string()
-            }
-            Err(_) => {
-                running.process.kill().await;
-                format!("could not be talked to any more ({why}) and was killed")
-            }
-        },
-    };
-    let Some(app) = app.upgrade() else { return };
-    // What it wrote last comes through another pipe.
-    sleep(Duration::from_millis(20)).await;
-    let reason = app.with_last_words(format!("its process (pid {}) {how}", running.process.pid()));
-    let planned = *app.stopping.borrow();
-    if !planned {
-        app.logbook.write(&app.id, "ERROR", &reason);
-        lock(&app.known).trouble.clone_from(&reason);
-    }
-    lock(&app.process).take();
-    let before = lock(&app.known).status.take();
-    running.ended.send_replace(Some(reason));
-    app.tell_change(before.as_ref(), &app.stopped(None));
-}
-
-/// Takes the app's standard error into its log.
-async fn keep_words(app: Weak<StdioApp>, stderr: ChildStderr) {
-    let mut stderr = BufReader::with_capacity(MAX_LINE, stderr);
-    let mut line = vec![];
-    loop {
-        // A line longer than the buffer becomes several.
-        let (taken, whole) = match stderr.fill_buf().await {
-            Ok([]) | Err(_) => (0, true),
-            Ok(part) => {
-                let end = part.iter().position(|b| *b == b'\n');
-                let taken = end.map_or(part.len(), |end| end + 1);
-                line.extend_from_slice(&part[..taken]);
-                (taken, end.is_some() || line.len() >= MAX_LINE)
-            }
-        };
-        stderr.consume(taken);
-        if whole {
-            let text = String::from_utf8_lossy(&line);
-            let text = text.trim_end();
-            let Some(app) = app.upgrade() else { return };
-            if !text.is_empty() {
-                app.logbook.write(&app.id, "INFO", text);
-                lock(&app.known).last_words = shorten(text);
-            }
-            line.clear();
-        }
-        if taken == 0 {
-            return;
-        }
+/// A job fails with an action's code, whatever kept it from being carried out.
+fn failed(error: ContractError) -> ContractError {
+    match error.code {
+        ErrorCode::ActionTimeout => error,
+        _ => ContractError { code: ErrorCode::ActionFailed, ..error },
     }
 }
 
-/// Takes into the app's log what is not of the contract on its standard output.
-async fn keep_noise(app: Weak<StdioApp>, mut unasked: mpsc::Receiver<Unasked>) {
-    while let Some(news) = unasked.recv().await {
+/// Tells subscribers of the end of a process.
+async fn watch_process(app: Weak<StdioApp>, process: Arc<StdioProcess>) {
+    let mut alive = process.watch();
+    drop(process);
+    while alive.changed().await.is_ok() {
         let Some(app) = app.upgrade() else { return };
-        if let Unasked::Noise(line) = news {
-            app.logbook.write(
-                &app.id,
-                "WARN",
-                &format!("not of the contract on its standard output: {line}"),
-            );
+        if alive.borrow_and_update().is_none() {
+            let before = lock(&app.known).take();
+            app.tell_change(before.as_ref(), &app.stopped(None));
         }
     }
 }
@@ -521,7 +282,8 @@ impl Backend for StdioApp {
                 app_title: self.title.clone(),
                 kind: "third-party".to_owned(),
                 host: self.id.clone(),
-                running: lock(&self.known).status.as_ref().is_some_and(|status| status.running),
+                // As it said last: a list of apps is no reason to start one.
+                running: lock(&self.known).as_ref().is_some_and(|status| status.running),
             })
         })
     }
@@ -553,14 +315,20 @@ impl Backend for StdioApp {
 
     fn invoke(&self, invoke: Invoke) -> Answer<'_, Invoked> {
         Box::pin(async move {
-            self.launch.as_ref().map_err(|why| ContractError::failed(format!("app {}: {why}", self.id)))?;
+            if let Some(error) = self.process.unusable() {
+                return Err(error);
+            }
+            if self.jobs.live().len() >= MAX_LIVE {
+                let why = format!("busy: {MAX_LIVE} actions are under way; wait for some to end");
+                return Err(ContractError::failed(why).with("reason", "busy"));
+            }
             let limit = invoke.timeout_seconds.unwrap_or(third_party::DEFAULT_LIMIT);
             let limit = Duration::try_from_secs_f64(limit).unwrap_or(Duration::from_secs(86_400));
             let job = self.jobs.accept(&invoke.action, limit, invoke.job_id.clone())?;
             let invoked = job.invoked();
             match self.me.upgrade() {
                 Some(me) => drop(tokio::spawn(me.carry(job, invoke))),
-                None => job.finish(Err(self.trouble("the daemon is stopping"))),
+                None => job.finish(Err(self.process.error("the daemon is stopping"))),
             }
             Ok(invoked)
         })

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::events::lock;
 use crate::peer::{Peer, Unasked, shorten};
@@ -29,14 +30,17 @@ const START: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(2);
 /// Time for a host process to end, or to take a new connection, after its connection was lost.
 const LIMBO: Duration = Duration::from_secs(10);
+/// How often the socket of a host process that is not known is looked for.
+const LOOK: Duration = Duration::from_secs(2);
 /// Time to read what a process said before it ended.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// An app whose runs a host process carries.
 pub(crate) trait HostWatcher: Send + Sync {
     fn app_id(&self) -> &str;
-    /// The host is there, or there again, or events were lost: what it knows has to be asked for.
-    fn up(&self, link: &Link);
+    /// The host is there, or there again, or events were lost: what it knows has to be asked for. Answers the task
+    /// that asks.
+    fn up(&self, link: &Link) -> Option<JoinHandle<()>>;
     /// The host tells something of this app.
     fn event(&self, link: &Link, topic: Topic, params: Map<String, Value>);
     /// The host process is no more.
@@ -142,24 +146,39 @@ impl Host {
         self.link.borrow().is_some() || self.starting.try_lock().is_err()
     }
 
-    /// Takes over a host process that runs already. `false`: there is none.
-    pub(crate) async fn adopt(self: &Arc<Self>) -> bool {
+    /// Takes over a host process that runs already; afterwards it is known what it does. `false`: there is none.
+    ///
+    /// # Errors
+    /// There is one, but it does not answer.
+    pub(crate) async fn adopt(self: &Arc<Self>) -> io::Result<bool> {
         let _starting = self.starting.lock().await;
         if self.link().is_some() {
-            return true;
+            return Ok(true);
         }
         match self.connect().await {
             Ok((link, unasked)) => {
                 tracing::info!(host = self.name, pid = link.pid(), "adopted");
-                self.follow(link, unasked);
-                true
-            }
-            Err(error) => {
-                if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
-                    tracing::warn!(host = self.name, %error, "cannot be adopted");
+                let link = self.follow(link, unasked);
+                for asked in self.tell_up(&link) {
+                    let _ = tokio::time::timeout(ANSWER, asked).await;
                 }
+                Ok(true)
+            }
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 self.clean_up().await;
-                false
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adopts a host process that shows up without this daemon having started it: one that did not answer before, or
+    /// that somebody else started.
+    pub(crate) async fn keep_adopting(self: Arc<Self>) {
+        while !*self.stopping.borrow() {
+            tokio::time::sleep(LOOK).await;
+            if self.link().is_none() && self.root.host_socket(&self.name).exists() {
+                let _ = self.adopt().await;
             }
         }
     }
@@ -212,7 +231,9 @@ impl Host {
         }
         // One that the daemon has not heard of may be there: it lost its connection, or someone started it.
         if let Ok((link, unasked)) = self.connect().await {
-            return Ok(self.follow(link, unasked));
+            let link = self.follow(link, unasked);
+            self.tell_up(&link);
+            return Ok(link);
         }
         self.clean_up().await;
         let log = self.root.host_log(&self.name);
@@ -309,9 +330,14 @@ impl Host {
     /// Makes `link` the host process from now on.
     fn follow(self: &Arc<Self>, link: Link, unasked: mpsc::Receiver<Unasked>) -> Link {
         self.link.send_replace(Some(link.clone()));
-        self.each(|w| w.up(&link));
         tokio::spawn(Arc::clone(self).watch(link.clone(), unasked));
         link
+    }
+
+    fn tell_up(&self, link: &Link) -> Vec<JoinHandle<()>> {
+        let mut asking = vec![];
+        self.each(|w| asking.extend(w.up(link)));
+        asking
     }
 
     fn each(&self, mut tell: impl FnMut(&dyn HostWatcher)) {
@@ -327,7 +353,7 @@ impl Host {
                 Ok(again) => unasked = again,
                 Err(ended) => break ended,
             }
-            self.each(|w| w.up(&link));
+            self.tell_up(&link);
         };
         if ended.in_order {
             tracing::info!(host = self.name, "{}", ended.reason);
@@ -370,7 +396,7 @@ impl Host {
                 }
                 Some(Unasked::Lost(count)) => {
                     tracing::warn!(host = self.name, "{count} events were lost; asking again");
-                    self.each(|w| w.up(link));
+                    self.tell_up(link);
                 }
                 Some(Unasked::Event { topic, mut params }) => {
                     let Some(topic) = Topic::parse(&topic) else { continue };
@@ -382,7 +408,7 @@ impl Host {
                     let lost = params.remove("dropped").and_then(|d| d.as_u64()).unwrap_or(dropped);
                     if lost != dropped {
                         dropped = lost;
-                        self.each(|w| w.up(link));
+                        self.tell_up(link);
                     }
                     params.remove("seq");
                     params.remove("ts");
@@ -424,7 +450,10 @@ impl Host {
     }
 
     fn ended(&self, pid: u32, how: &str, exit: Exit) -> Ended {
-        let in_order = exit == Exit::Code(0) || *self.stopping.borrow();
+        // One that ends in order takes its socket with it.
+        let said_goodbye = exit == Exit::Unknown && !self.root.host_socket(&self.name).exists();
+        let in_order = exit == Exit::Code(0) || said_goodbye || *self.stopping.borrow();
+        let how = if said_goodbye { "ended in order" } else { how };
         Ended { reason: format!("host process {} (pid {pid}) {how}", self.name), in_order }
     }
 

@@ -292,10 +292,7 @@ fn hosts_outlive_a_killed_daemon_and_are_adopted() {
     assert_eq!((&after["bootId"], &after["hostPid"]), (&before["bootId"], &before["hostPid"]));
     let listed = bench.call("app.list", json!({}));
     assert_eq!(listed["apps"][0]["running"], true, "{listed}");
-    let known = until("its jobs are known", || {
-        bench.client().call("action.job.get", json!({"appId": "bridge", "jobId": live})).ok()
-    });
-    assert_eq!(known["state"], "running");
+    assert_eq!(bench.job("bridge", &live)["state"], "running");
     assert_eq!(bench.job("bridge", over["jobId"].as_str().unwrap()), over);
     bench.call("action.job.cancel", json!({"appId": "bridge", "jobId": live}));
     assert_eq!(bench.finished("bridge", &live)["state"], "canceled");
@@ -388,6 +385,28 @@ fn a_frozen_host_is_told_and_comes_back() {
     assert_eq!((&frozen["running"], &frozen["bootId"]), (&json!(true), &before["bootId"]));
     kill(pid, "CONT");
     assert_eq!(bench.status("bridge"), before);
+}
+
+#[test]
+fn a_host_that_was_frozen_at_the_daemons_start_is_adopted_later() {
+    let mut bench = Bench::serving();
+    bench.done("bridge", "run_start");
+    let before = bench.status("bridge");
+    let pid = bench.host_pid("bridge");
+    kill(pid, "STOP");
+    bench.end("KILL");
+    bench.serve();
+    assert_eq!(bench.status("plc-simulator")["error"], "");
+    kill(pid, "CONT");
+    until("it is adopted", || (bench.status("bridge") == before).then_some(()));
+}
+
+#[test]
+fn jobs_keep_the_time_they_were_accepted_at() {
+    let bench = Bench::serving();
+    let invoked = bench.call("action.invoke", json!({"appId": "bridge", "actionName": "work"}));
+    let job = bench.finished("bridge", invoked["jobId"].as_str().unwrap());
+    assert_eq!(job["acceptedAt"], invoked["acceptedAt"]);
 }
 
 #[test]
