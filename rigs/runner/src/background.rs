@@ -1,5 +1,6 @@
 //! A rig run on a thread of its own, for a program that does other things meanwhile.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -58,10 +59,16 @@ impl RigRun {
         let thread = std::thread::Builder::new().name(format!("rig {}", plan.name)).spawn(move || {
             let stop = || theirs.stop.load(Ordering::Relaxed);
             let options = Options { runtime, seed, stop: &stop, on_progress: &|_| {} };
-            let result = run_watched(&plan, &options, &|step, doing| {
+            let watch = |step: usize, doing: &str| {
                 let mut snapshot = theirs.lock();
                 snapshot.step = step.min(plan.steps());
                 doing.clone_into(&mut snapshot.doing);
+            };
+            // Whoever waits for the result must get one, whatever happens here.
+            let result = catch_unwind(AssertUnwindSafe(|| run_watched(&plan, &options, &watch)));
+            let result = result.unwrap_or_else(|_| {
+                let reason = "the runner itself failed, please report it".to_owned();
+                RunResult { reason, ..RunResult::empty(&plan, seed.unwrap_or(plan.seed)) }
             });
             theirs.lock().result = Some(result);
         });

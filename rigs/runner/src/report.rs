@@ -136,6 +136,8 @@ pub struct FaultResult {
     pub to: String,
     /// Line of the step that injects it.
     pub line: usize,
+    /// Its step was reached.
+    pub injected: bool,
     pub wanted: u64,
     pub fired: u64,
     /// The first firings.
@@ -299,7 +301,7 @@ impl RunResult {
             }
         }
         writeln!(out)?;
-        for fault in &self.faults {
+        for fault in self.faults.iter().filter(|f| f.injected) {
             let places: Vec<String> = fault
                 .firings
                 .iter()

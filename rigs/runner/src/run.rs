@@ -295,6 +295,7 @@ impl Run<'_> {
                 from,
                 to,
                 line: fault.line,
+                injected: self.armed[i],
                 wanted: fault.count.into(),
                 fired: rule.as_ref().map_or(0, |r| r.fired),
                 firings: firings
