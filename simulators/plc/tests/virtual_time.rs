@@ -173,7 +173,7 @@ fn a_late_reply_is_never_taken_for_the_next_one() {
     });
     let (mut w, mut results) =
         bench([read(1, 0, 1), read(1, 1, 1).retries(2), read(2, 0, 1), read(2, 1, 1)], late);
-    w.run(HOUR);
+    w.run(HOUR / 4);
     let results = all(&mut results);
     let mut timeouts = 0;
     for r in &results {
@@ -412,7 +412,7 @@ fn a_storm_gives_only_true_values_and_the_same_twice() {
         w.batch = batch;
         w.logging = false;
         let mut lines = Vec::new();
-        for _ in 0..20 {
+        for _ in 0..10 {
             w.run(SECOND * 60);
             lines.extend(all(&mut results));
         }
@@ -439,7 +439,7 @@ fn a_storm_gives_only_true_values_and_the_same_twice() {
         assert!((ended..=ended + 1).contains(&master.requests), "{master:?}");
         assert_eq!(results.len() as u64, ended + master.line_busy - master.retries - (master.results_lost));
         assert_eq!(slave.requests, slave.replies + slave.superseded);
-        assert!(slave.crc_errors > 100 && master.crc_errors > 100 && master.replies > 7_000, "{master:?}");
+        assert!(slave.crc_errors > 50 && master.crc_errors > 50 && master.replies > 3_000, "{master:?}");
         assert_eq!((results, master, slave, events), storm_for(seed, batch));
     }
 }
