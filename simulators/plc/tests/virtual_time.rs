@@ -437,7 +437,9 @@ fn a_storm_gives_only_true_values_and_the_same_twice() {
             + master.wrong_unit
             + master.mismatches;
         assert!((ended..=ended + 1).contains(&master.requests), "{master:?}");
-        assert_eq!(results.len() as u64, ended + master.line_busy - master.retries - (master.results_lost));
+        // At most one failure still waits for its retry.
+        let reported = results.len() as u64 + master.results_lost + master.retries;
+        assert!((reported..=reported + 1).contains(&(ended + master.line_busy)), "{master:?}");
         assert_eq!(slave.requests, slave.replies + slave.superseded);
         assert!(slave.crc_errors > 50 && master.crc_errors > 50 && master.replies > 3_000, "{master:?}");
         assert_eq!((results, master, slave, events), storm_for(seed, batch));
