@@ -108,8 +108,11 @@ impl Dispatcher {
     pub async fn call(&self, method: &str, params: Map<String, Value>, session: &Session) -> Response {
         let method = find(method)?;
         let mut params = Params::check(method, params)?;
-        // Only methods that require it come here without an app, so the others see a real one.
-        let app = params.text("appId").map(|id| self.backend(id)).transpose()?;
+        let app = match params.text("appId") {
+            Some(id) if method.params.iter().any(|p| p.name == "appId") => Some(self.backend(id)?),
+            _ => None,
+        };
+        // Present for every method whose table demands it.
         let one =
             || app.ok_or_else(|| ContractError::bad_param("appId", "missing required key: params.appId"));
         match method.name {

@@ -34,6 +34,11 @@ mod supervisor;
 mod third_party;
 mod watch;
 
+#[cfg(test)]
+mod acceptance;
+#[cfg(test)]
+mod testing;
+
 pub use backend::{Answer, Backend, Invoke, LogTail};
 pub use client::{Client, ClientError, Endpoint, Events};
 pub use config::ConfigStore;

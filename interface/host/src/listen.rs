@@ -328,3 +328,125 @@ fn bind_private(path: &Path) -> io::Result<StdUnixListener> {
 pub async fn serve_stdio(dispatcher: Arc<Dispatcher>, stop: watch::Receiver<bool>) -> End {
     serve_connection(tokio::io::stdin(), tokio::io::stdout(), &dispatcher, &Access::default(), stop).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpStream;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::testing::{Bench, DEADLINE};
+
+    #[tokio::test]
+    async fn addresses_other_machines_reach_need_a_token() {
+        for address in ["0.0.0.0:0", "[::]:0"] {
+            assert!(matches!(Listener::tcp(address, Access::default()), Err(ListenError::NotLoopback(_))));
+        }
+        let token = Some(Token("0123456789abcdef".into()));
+        assert!(Listener::tcp("0.0.0.0:0", Access { token, job_ids: false }).is_ok());
+        for address in ["tcp://127.0.0.1:0", "tcp:localhost:0", ":0", "127.0.0.1:0"] {
+            let listener = Listener::tcp(address, Access::default()).unwrap();
+            assert!(listener.local_addr().unwrap().ip().is_loopback());
+        }
+        for address in ["", "127.0.0.1", "127.0.0.1:x", ":", "serial"] {
+            let error = Listener::tcp(address, Access::default()).unwrap_err();
+            assert!(matches!(error, ListenError::Address(_)), "{address}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_told() {
+        let first = Listener::tcp("127.0.0.1:0", Access::default()).unwrap();
+        let address = first.local_addr().unwrap().to_string();
+        let error = Listener::tcp(&address, Access::default()).unwrap_err();
+        assert!(error.to_string().contains(&address), "{error}");
+    }
+
+    #[tokio::test]
+    async fn socket_file_is_private_guarded_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        let first = Listener::unix(&path, Access::default()).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(Listener::unix(&path, Access::default()), Err(ListenError::InUse(_))));
+        drop(first);
+        assert!(!path.exists());
+
+        drop(bind_private(&path).unwrap());
+        assert!(path.exists(), "what a killed process leaves");
+        let again = Listener::unix(&path, Access::default()).unwrap();
+
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "mine").unwrap();
+        drop(again);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+        assert!(matches!(Listener::unix(&path, Access::default()), Err(ListenError::NotASocket(_))));
+        let long = dir.path().join("x".repeat(200));
+        assert!(matches!(Listener::unix(&long, Access::default()), Err(ListenError::Io { .. })));
+    }
+
+    #[test]
+    fn weak_and_missing_tokens_are_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "short\n0123456789abcdef").unwrap();
+        assert!(matches!(Token::from_file(file.path()), Err(ListenError::WeakToken(_))));
+        assert!(matches!(Token::from_file(Path::new("/nowhere/t")), Err(ListenError::TokenFile { .. })));
+        std::fs::write(file.path(), "  0123456789abcdef \n").unwrap();
+        let token = Token::from_file(file.path()).unwrap();
+        assert!(
+            token.matches("0123456789abcdef") && !token.matches("") && !token.matches("0123456789abcdeF")
+        );
+        assert_eq!(format!("{token:?}"), "Token(..)");
+    }
+
+    fn ask(stream: TcpStream) -> String {
+        let mut reader = BufReader::new(stream);
+        reader.get_mut().set_read_timeout(Some(DEADLINE)).unwrap();
+        let _ = reader.get_mut().write_all(b"{\"method\":\"ping\"}\n");
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Cases 71 to 73: many short connections, resets, and more connections than are served.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn connections_come_go_and_are_capped() {
+        let bench = Bench::new();
+        let listener = Listener::tcp("127.0.0.1:0", Access::default()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(listener.serve(Arc::clone(&bench.dispatcher), stopped));
+        tokio::task::spawn_blocking(move || {
+            for _ in 0..200 {
+                assert!(ask(TcpStream::connect(address).unwrap()).contains("\"pong\":true"));
+                let rude = TcpStream::connect(address).unwrap();
+                rustix::net::sockopt::set_socket_linger(&rude, Some(Duration::ZERO)).unwrap();
+                let _ = (&rude).write_all(b"{\"method\":\"ping\"}\n");
+            }
+            let start = std::time::Instant::now();
+            let mut idle: Vec<TcpStream> = vec![];
+            // The rude ones may still hold some places for a moment.
+            let refusal = loop {
+                assert!(start.elapsed() < DEADLINE);
+                while idle.len() < MAX_CONNECTIONS {
+                    idle.push(TcpStream::connect(address).unwrap());
+                }
+                let line = ask(TcpStream::connect(address).unwrap());
+                if !line.contains("pong") {
+                    break line;
+                }
+            };
+            assert!(refusal.contains("connectionLimit"), "{refusal}");
+            idle.truncate(10);
+            while !ask(TcpStream::connect(address).unwrap()).contains("pong") {
+                assert!(start.elapsed() < DEADLINE);
+            }
+        })
+        .await
+        .unwrap();
+        stop.send(true).unwrap();
+        tokio::time::timeout(DEADLINE, serving).await.unwrap().unwrap();
+        assert!(TcpStream::connect(address).is_err());
+    }
+}
