@@ -440,7 +440,9 @@ fn a_storm_gives_only_true_values_and_the_same_twice() {
         // At most one failure still waits for its retry.
         let reported = results.len() as u64 + master.results_lost + master.retries;
         assert!((reported..=reported + 1).contains(&(ended + master.line_busy)), "{master:?}");
-        assert_eq!(slave.requests, slave.replies + slave.superseded);
+        // At most one reply still waits for its silence.
+        let answered = slave.replies + slave.superseded;
+        assert!((answered..=answered + 1).contains(&slave.requests), "{slave:?}");
         assert!(slave.crc_errors > 50 && master.crc_errors > 50 && master.replies > 3_000, "{master:?}");
         assert_eq!((results, master, slave, events), storm_for(seed, batch));
     }
