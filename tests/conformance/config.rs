@@ -263,14 +263,17 @@ fn config_set_keeps_the_type(bench: &Bench) {
     let mut sets = Vec::new();
     for (app, entry) in &ints {
         let (min, max) = range_of(entry);
-        sets.push((app, entry, json!(min.to_string()), json!(min)));
-        sets.push((app, entry, json!(max.to_string()), json!(max)));
-        sets.push((app, entry, json!(min), json!(min)));
+        // Never first what the default may be: that is no change, and not written.
+        let [first, last] = if entry["value"] == json!(max) { [min, max] } else { [max, min] };
+        sets.push((app, entry, json!(first.to_string()), json!(first)));
+        sets.push((app, entry, json!(last.to_string()), json!(last)));
+        sets.push((app, entry, json!(first), json!(first)));
     }
     for (app, entry) in &bools {
-        for (given, kept) in [(json!("false"), false), (json!("true"), true), (json!(false), false)] {
-            sets.push((app, entry, given, json!(kept)));
-        }
+        let was = entry["value"].as_bool().unwrap();
+        sets.push((app, entry, json!((!was).to_string()), json!(!was)));
+        sets.push((app, entry, json!(was.to_string()), json!(was)));
+        sets.push((app, entry, json!(!was), json!(!was)));
     }
     for (app, entry) in &floats {
         sets.push((app, entry, json!("0.5"), json!(0.5)));
