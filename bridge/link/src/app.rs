@@ -131,10 +131,18 @@ impl BridgeApp {
     }
 
     fn start(&self, call: Call<'_>) -> Result<Map<String, Value>, ContractError> {
-        if let Some(run) = &self.state().run {
+        let mut state = self.state();
+        if let Some(Run { work: Work::Links(links), .. }) = &state.run
+            && !links.trouble().is_empty()
+        {
+            call.job.out(&format!("starting anew: {}", links.trouble()));
+            state.run = None;
+        }
+        if let Some(run) = &state.run {
             call.job.out("already running");
             return Ok(object(json!({"running": true, "alreadyRunning": true, "nonce": run.identity.nonce})));
         }
+        drop(state);
         let work = match call.args.text("rig") {
             Some(rig) => {
                 let rig = self.scenarios.start(call.root, rig)?;

@@ -132,6 +132,28 @@ fn a_run_carries_bytes_and_stops_twice() {
 }
 
 #[test]
+fn a_run_whose_port_is_gone_says_so_and_starts_anew() {
+    let mut bench = Bench::new();
+    let socket = bench.dir.path().join("device.sock");
+    let device = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    bench.config.set("near.url", json!(format!("unix:{}", socket.display())));
+    bench.invoke("run_start", json!({})).unwrap();
+    let boot = bench.app.status().run;
+    drop(device.accept().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while bench.app.status().error.is_empty() {
+        assert!(Instant::now() < deadline, "nobody noticed that the port is gone");
+        std::thread::sleep(STEP);
+    }
+    let status = bench.app.status();
+    assert!(status.error.contains("device.sock"), "{}", status.error);
+    assert_eq!((status.run, &status.fields["healthState"]), (boot.clone(), &json!("degraded")));
+    assert_eq!(bench.invoke("run_start", json!({})).unwrap()["alreadyRunning"], false);
+    assert_ne!(bench.app.status().run, boot);
+    assert_eq!(bench.app.status().error, "");
+}
+
+#[test]
 fn a_failed_start_names_the_port_and_leaves_nothing() {
     let mut bench = Bench::new();
     bench.config.set("far.com", json!("/dev/pts/no-such-port"));
