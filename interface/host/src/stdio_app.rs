@@ -40,9 +40,16 @@ pub(crate) struct StdioApp {
     bus: Arc<Bus>,
     logbook: Arc<Logbook>,
     jobs: Arc<Jobs>,
-    /// The last that the app said.
-    known: Mutex<Option<Status>>,
+    known: Mutex<Known>,
     me: Weak<Self>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The last that the app said, while its process runs.
+    status: Option<Status>,
+    /// What subscribers know: running, pid, hostPid, bootId, error.
+    told: (bool, Option<u32>, Option<u32>, String, String),
 }
 
 impl std::fmt::Debug for StdioApp {
@@ -114,12 +121,13 @@ impl StdioApp {
         };
         match asked.await {
             Ok(status) => {
-                *lock(&self.known) = Some(status.clone());
+                lock(&self.known).status = Some(status.clone());
+                self.tell_change(&status);
                 status
             }
             Err(error) => {
                 let host_pid = self.process.alive().map(|running| running.pid());
-                let last = lock(&self.known).clone();
+                let last = lock(&self.known).status.clone();
                 Status { error: error.message, ..last.unwrap_or_else(|| self.stopped(host_pid)) }
             }
         }
@@ -142,10 +150,13 @@ impl StdioApp {
         }
     }
 
-    /// Tells subscribers of `status` if it differs from `before` in what every app has.
-    fn tell_change(&self, before: Option<&Status>, status: &Status) {
-        let key = |s: &Status| (s.running, s.pid, s.host_pid, s.boot_id.clone(), s.error.clone());
-        if before.map(key) != Some(key(status)) {
+    /// Tells subscribers of `status` if they know another one.
+    fn tell_change(&self, status: &Status) {
+        let Status { running, pid, host_pid, boot_id, error, .. } = status;
+        let now = (*running, *pid, *host_pid, boot_id.clone(), error.clone());
+        let mut known = lock(&self.known);
+        if known.told != now {
+            known.told = now;
             self.bus.publish(Topic::StatusChanged, &self.id, status_event(status));
         }
     }
@@ -153,9 +164,7 @@ impl StdioApp {
     /// Looks at the status of a process that runs; starts none.
     async fn look(&self) {
         if self.process.alive().is_some() {
-            let before = lock(&self.known).clone();
-            let status = self.ask_status().await;
-            self.tell_change(before.as_ref(), &status);
+            self.ask_status().await;
         }
     }
 
@@ -254,8 +263,8 @@ async fn watch_process(app: Weak<StdioApp>, process: Arc<StdioProcess>) {
     while alive.changed().await.is_ok() {
         let Some(app) = app.upgrade() else { return };
         if alive.borrow_and_update().is_none() {
-            let before = lock(&app.known).take();
-            app.tell_change(before.as_ref(), &app.stopped(None));
+            lock(&app.known).status = None;
+            app.tell_change(&app.stopped(None));
         }
     }
 }
@@ -283,7 +292,7 @@ impl Backend for StdioApp {
                 kind: "third-party".to_owned(),
                 host: self.id.clone(),
                 // As it said last: a list of apps is no reason to start one.
-                running: lock(&self.known).as_ref().is_some_and(|status| status.running),
+                running: lock(&self.known).status.as_ref().is_some_and(|status| status.running),
             })
         })
     }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::Logbook;
 use crate::apps_file::Launch;
 use crate::events::lock;
-use crate::peer::{Peer, Unasked, shorten};
+use crate::peer::{Peer, PeerError, Unasked, shorten};
 use crate::process::Process;
 
 /// Time for the app to answer.
@@ -28,6 +28,8 @@ const START_EVERY: Duration = Duration::from_secs(1);
 pub(crate) const END: Duration = Duration::from_secs(2);
 /// Time for what a process wrote last to come through its pipes after its end.
 const LAST_WORDS: Duration = Duration::from_millis(50);
+/// Lines of the app that its log takes in a second.
+const LINES_A_SECOND: u32 = 200;
 /// Longest line of its standard error that is kept whole.
 const MAX_LINE: usize = 4096;
 
@@ -36,8 +38,8 @@ pub(crate) struct StdioProcess {
     id: String,
     launch: Result<Launch, String>,
     logbook: Arc<Logbook>,
-    /// When the last one was started. Held while one is.
-    started: tokio::sync::Mutex<Option<Instant>>,
+    /// When the last attempt to start one was over. Held during one.
+    tried: tokio::sync::Mutex<Option<Instant>>,
     /// The one that runs.
     alive: watch::Sender<Option<Arc<Running>>>,
     trouble: Mutex<String>,
@@ -81,7 +83,7 @@ impl StdioProcess {
             id: id.to_owned(),
             launch,
             logbook: Arc::clone(logbook),
-            started: tokio::sync::Mutex::default(),
+            tried: tokio::sync::Mutex::default(),
             alive: watch::Sender::new(None),
             trouble,
             last_words: Mutex::default(),
@@ -120,20 +122,26 @@ impl StdioProcess {
         if let Some(running) = self.alive() {
             return Ok(running);
         }
-        let mut started = self.started.lock().await;
+        let asked = Instant::now();
+        let mut tried = self.tried.lock().await;
         if let Some(running) = self.alive() {
             return Ok(running);
         }
         if *self.stopping.borrow() {
             return Err(self.error("the daemon is stopping"));
         }
-        if started.is_some_and(|at| at.elapsed() < START_EVERY) {
-            let trouble = self.trouble();
-            return Err(self.error(&format!("{trouble}; it can be started again in a second")));
+        match *tried {
+            // Somebody else's attempt failed while this one waited for it: one wait is enough.
+            Some(at) if at >= asked => return Err(self.error(&self.trouble())),
+            Some(at) if at.elapsed() < START_EVERY => {
+                let trouble = self.trouble();
+                return Err(self.error(&format!("{trouble}; it can be started again in a second")));
+            }
+            _ => {}
         }
-        *started = Some(Instant::now());
-        let begun = self.start(launch).await;
-        begun.map_err(|why| {
+        let started = self.start(launch).await;
+        *tried = Some(Instant::now());
+        started.map_err(|why| {
             self.logbook.write(&self.id, "ERROR", &why);
             lock(&self.trouble).clone_from(&why);
             self.error(&why)
@@ -166,12 +174,24 @@ impl StdioProcess {
         let (peer, unasked) = Peer::start(stdout, stdin);
         tokio::spawn(keep_noise(Weak::clone(&self.me), unasked));
         let running = Arc::new(Running { process, peer, ended: watch::Sender::new(None) });
-        let answer = tokio::select! {
-            answer = running.peer.ask::<Ping>("ping", Map::new(), ANSWER) => answer,
-            exit = running.process.exited() => {
+        let exit = tokio::select! {
+            exit = running.process.exited() => Ok(exit),
+            answer = running.peer.ask::<Ping>("ping", Map::new(), ANSWER) => Err(answer),
+        };
+        let exit = match exit {
+            // The end of its output is the end of the process, most likely.
+            Err(Err(PeerError::Closed(why))) => {
+                let exit = timeout(END, running.process.exited()).await;
+                exit.map_err(|_| Err(PeerError::Closed(why)))
+            }
+            other => other,
+        };
+        let answer = match exit {
+            Ok(exit) => {
                 sleep(LAST_WORDS).await;
                 return Err(self.with_last_words(format!("its process {exit} before it answered")));
             }
+            Err(answer) => answer,
         };
         let wrong = match answer {
             Ok(p)
@@ -204,7 +224,7 @@ impl StdioProcess {
     /// Ends the process: by the end of its input, then by SIGTERM, then by SIGKILL. Starts none from now on.
     pub(crate) async fn stop(&self) {
         self.stopping.send_replace(true);
-        let _started = self.started.lock().await;
+        let _tried = self.tried.lock().await;
         let Some(running) = self.alive() else { return };
         running.peer.finish();
         if timeout(END, running.process.exited()).await.is_err() {
@@ -258,6 +278,7 @@ async fn watch_end(app: Weak<StdioProcess>, running: Arc<Running>) {
 async fn keep_words(app: Weak<StdioProcess>, stderr: ChildStderr) {
     let mut stderr = BufReader::with_capacity(MAX_LINE, stderr);
     let mut line = vec![];
+    let mut budget = Budget::default();
     loop {
         // A line longer than the buffer becomes several.
         let (taken, whole) = match stderr.fill_buf().await {
@@ -275,7 +296,7 @@ async fn keep_words(app: Weak<StdioProcess>, stderr: ChildStderr) {
             let text = text.trim_end();
             let Some(app) = app.upgrade() else { return };
             if !text.is_empty() {
-                app.logbook.write(&app.id, "INFO", text);
+                budget.write(&app, "INFO", text);
                 *lock(&app.last_words) = shorten(text);
             }
             line.clear();
@@ -288,14 +309,41 @@ async fn keep_words(app: Weak<StdioProcess>, stderr: ChildStderr) {
 
 /// Takes into the app's log what is not of the contract on its standard output.
 async fn keep_noise(app: Weak<StdioProcess>, mut unasked: mpsc::Receiver<Unasked>) {
+    let mut budget = Budget::default();
     while let Some(news) = unasked.recv().await {
         let Some(app) = app.upgrade() else { return };
         if let Unasked::Noise(line) = news {
-            app.logbook.write(
-                &app.id,
-                "WARN",
-                &format!("not of the contract on its standard output: {line}"),
-            );
+            budget.write(&app, "WARN", &format!("not of the contract on its standard output: {line}"));
+        }
+    }
+}
+
+/// Keeps a chatterbox from filling the log: so many lines a second, the others are counted.
+struct Budget {
+    since: Instant,
+    lines: u32,
+    left_out: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { since: Instant::now(), lines: 0, left_out: 0 }
+    }
+}
+
+impl Budget {
+    fn write(&mut self, app: &StdioProcess, level: &str, text: &str) {
+        if self.since.elapsed() > Duration::from_secs(1) {
+            if self.left_out > 0 {
+                app.logbook.write(&app.id, "WARN", &format!("{} lines were left out here", self.left_out));
+            }
+            *self = Self::default();
+        }
+        if self.lines < LINES_A_SECOND {
+            self.lines += 1;
+            app.logbook.write(&app.id, level, text);
+        } else {
+            self.left_out += 1;
         }
     }
 }
