@@ -5,6 +5,7 @@
 mod client;
 mod foreground;
 mod machine;
+mod readme;
 mod rig;
 
 use hilrig_tests::Output;

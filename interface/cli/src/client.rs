@@ -18,6 +18,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Refused(error) => error.into(),
+            wrong @ ClientError::Endpoint(_) => Self::usage(wrong.to_string()),
             other => Self::infrastructure(other.to_string()),
         }
     }
