@@ -173,7 +173,8 @@ impl ConfigStore {
             message,
             revision,
         };
-        if *reading.value(spec).0 == value {
+        // A value that only seems right, because the file's own is wrong, is written.
+        if reading.errors.is_empty() && *reading.value(spec).0 == value {
             return Ok(answer(false, reading.revision, format!("{key} already is {value}")));
         }
         let text = edit(&reading.text, key, &value)
@@ -302,4 +303,122 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     write().inspect_err(|_| {
         let _ = fs::remove_file(&new);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use hilrig_contract::App;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::FakeApp;
+
+    fn store() -> (tempfile::TempDir, ConfigStore) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::create_in(&dir.path().join("root"), &dir.path().join("run")).unwrap();
+        let store = ConfigStore::new(&root, FakeApp::new("bridge", false).spec());
+        (dir, store)
+    }
+
+    #[test]
+    fn a_lost_update_is_refused() {
+        let (_dir, store) = store();
+        let first = store.view().revision;
+        let second = store.set("profile", &json!("lab"), Some(&first), None).unwrap().revision;
+        assert_eq!(store.view().revision, second);
+        let error = store.set("profile", &json!("prod"), Some(&first), None).unwrap_err();
+        assert_eq!((error.code, &error.details["reason"]), (ErrorCode::ConfigInvalid, &json!("revision")));
+        assert_eq!(error.details["revision"], second);
+        assert_eq!(store.effective().unwrap().text("profile"), "lab");
+    }
+
+    #[test]
+    fn mode_comments_order_and_a_link_stay() {
+        let (dir, store) = store();
+        let real = dir.path().join("elsewhere.toml");
+        fs::write(&real, "# mine\non = false # why\nprofile = \"sim\"\n").unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink(&real, store.file()).unwrap();
+        store.set("on", &json!("true"), None, None).unwrap();
+        assert_eq!(fs::read_to_string(&real).unwrap(), "# mine\non = true # why\nprofile = \"sim\"\n");
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(fs::symlink_metadata(store.file()).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn an_unchanged_value_writes_nothing() {
+        let (_dir, store) = store();
+        assert!(!store.set("serial.baud", &json!("9600"), None, Some(7)).unwrap().changed);
+        assert!(!store.file().exists());
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_told_and_left() {
+        let (_dir, store) = store();
+        for (bytes, says) in [
+            (b"on = true\nport = \"\xff\"\n".to_vec(), "config/bridge.toml:2:9: this is not UTF-8"),
+            (vec![b'#'; 2 << 20], "config/bridge.toml: it is longer than"),
+        ] {
+            fs::write(store.file(), &bytes).unwrap();
+            let view = store.view();
+            assert!(!view.valid && view.errors[0].starts_with(says), "{:?}", view.errors);
+            assert_eq!(view.entries.len(), 7);
+            let error = store.set("on", &json!(false), None, None).unwrap_err();
+            assert_eq!(error.code, ErrorCode::ConfigInvalid);
+            assert_eq!(fs::read(store.file()).unwrap(), bytes);
+        }
+        fs::remove_file(store.file()).unwrap();
+        fs::create_dir(store.file()).unwrap();
+        assert!(!store.view().valid);
+    }
+
+    #[test]
+    fn a_wrong_value_is_mended_by_setting_it_but_no_file_is_written_wrong() {
+        let (_dir, store) = store();
+        fs::write(store.file(), "profile = 'x'\nbaud = 1\n").unwrap();
+        assert_eq!(store.view().errors.len(), 2);
+        let error = store.set("profile", &json!("sim"), None, None).unwrap_err();
+        assert!(error.message.contains("unknown key baud"), "{error}");
+        fs::write(store.file(), "profile = 'x'\n").unwrap();
+        assert!(store.effective().is_err());
+        assert_eq!(store.effective_or_default().text("profile"), "sim");
+        store.set("profile", &json!("lab"), None, None).unwrap();
+        assert_eq!(store.effective().unwrap().text("profile"), "lab");
+    }
+
+    /// Every update of several writers arrives, and every reading in between is a whole file.
+    #[test]
+    fn writers_at_once_lose_nothing() {
+        let (_dir, store) = store();
+        fs::write(store.file(), "# kept\n").unwrap();
+        std::thread::scope(|scope| {
+            let writers = [
+                scope.spawn(|| {
+                    (1..=20)
+                        .for_each(|n| drop(store.set("gap", &json!(f64::from(n) / 4.0), None, None).unwrap()))
+                }),
+                scope.spawn(|| {
+                    (1..=20)
+                        .for_each(|n| drop(store.set("serial.baud", &json!(n * 100), None, None).unwrap()))
+                }),
+            ];
+            while writers.iter().any(|w| !w.is_finished()) {
+                assert_eq!(store.view().errors, Vec::<String>::new());
+            }
+        });
+        let tree = store.effective().unwrap();
+        assert_eq!((tree.int("serial.baud"), tree.get("gap")), (2000, Some(&json!(5.0))));
+        assert!(fs::read_to_string(store.file()).unwrap().starts_with("# kept\n"));
+        assert_eq!(fs::read_dir(store.file().parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_no_obstacle() {
+        let (_dir, store) = store();
+        fs::write(store.file().with_file_name(".bridge.toml.new"), "half a fi").unwrap();
+        store.set("profile", &json!("lab"), None, None).unwrap();
+        assert_eq!(store.effective().unwrap().text("profile"), "lab");
+    }
 }

@@ -135,11 +135,32 @@ pub(crate) fn edit(text: &str, key: &str, value: &Value) -> Option<String> {
         insert(added.as_table_mut(), parents, leaf, new)?;
         return Some(format!("{text}{gap}{added}"));
     }
+    if let Some(at) = above_tables(&document, text).filter(|_| parents.is_empty()) {
+        let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+        return Some(format!("{}{leaf} = {new}{end}{end}{}", &text[..at], &text[at..]));
+    }
     let mut document = document.into_mut();
     insert(document.as_table_mut(), parents, leaf, new)?;
     let edited = document.to_string();
     // toml_edit ends its lines by LF.
     Some(if text.contains("\r\n") { edited.replace("\r\n", "\n").replace('\n', "\r\n") } else { edited })
+}
+
+/// Where a first key of no table goes, in a document that starts with a table: above the comment that belongs to the
+/// table, but not above one that the file starts with.
+fn above_tables(document: &Document<&str>, text: &str) -> Option<usize> {
+    let headers = document.iter().map(|(_, item)| {
+        let table = item.as_table().filter(|table| !table.is_dotted() && !table.is_implicit())?;
+        Some(text[..table.span()?.start].rfind('\n').map_or(0, |at| at + 1))
+    });
+    let header = headers.collect::<Option<Vec<_>>>()?.into_iter().min()?;
+    let mut at = header;
+    while let Some(line) =
+        text[..at].split_inclusive('\n').next_back().filter(|l| l.trim_start().starts_with('#'))
+    {
+        at -= line.len();
+    }
+    Some(if at == 0 { header } else { at })
 }
 
 fn descend<'a>(root: &'a Item, path: &[&str]) -> Option<&'a Item> {
@@ -272,6 +293,17 @@ mod tests {
         assert_eq!(added, format!("{text}gap = 2.0\n"));
         let added = edit(text, "name", &json!("a\\b")).unwrap();
         assert_eq!(added, text.replace("# which\n", "# which\nname = 'a\\b'\n"));
+    }
+
+    #[test]
+    fn a_first_key_without_table_stays_below_the_files_own_comment() {
+        for (text, want) in [
+            ("# file\n[serial]\n", "# file\non = true\n\n[serial]\n"),
+            ("# file\n\n# line\n[serial]\n", "# file\n\non = true\n\n# line\n[serial]\n"),
+            ("[serial]\r\nbaud = 1\r\n", "on = true\r\n\r\n[serial]\r\nbaud = 1\r\n"),
+        ] {
+            assert_eq!(edit(text, "on", &json!(true)).unwrap(), want);
+        }
     }
 
     #[test]

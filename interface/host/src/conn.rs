@@ -253,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn pipelined_requests_are_answered_in_order_through_a_narrow_pipe() {
         let bench = Bench::new();
-        let mut client = connect(&bench, 64, Access::default());
+        let client = connect(&bench, 64, Access::default());
         let mut requests = String::new();
         for id in 0..300 {
             let method = ["ping", "status.get", "no.such", "config.get"][id % 4];

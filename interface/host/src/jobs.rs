@@ -176,3 +176,129 @@ impl Registry {
         self.order = kept;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hilrig_contract::{JobState, Topic};
+    use serde_json::Map;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn done(jobs: &Jobs) -> Arc<JobHandle> {
+        let job = jobs.accept("x", MINUTE, None).unwrap();
+        job.start();
+        job.finish(Ok(Map::new()));
+        job
+    }
+
+    #[test]
+    fn ids_are_random_and_checked_before_they_are_looked_up() {
+        let a = mint().unwrap();
+        assert!(is_job_id(&a) && a != mint().unwrap());
+        for bad in [
+            "",
+            "job-",
+            "job-1",
+            "../job",
+            &a[..35],
+            &a.to_uppercase(),
+            &format!("{a}0"),
+            &a.replace('-', "/"),
+        ] {
+            assert!(!is_job_id(bad), "{bad}");
+        }
+        let shown = no_such_job("bridge", &"x".repeat(5000));
+        assert!(shown.message.len() < 200);
+    }
+
+    #[test]
+    fn old_jobs_go_and_live_ones_stay() {
+        let jobs = Jobs::new("bridge", Bus::new());
+        let live = jobs.accept("x", MINUTE, None).unwrap();
+        let first = done(&jobs);
+        for _ in 0..JOBS_KEPT + 5 {
+            done(&jobs);
+        }
+        assert!(jobs.get(first.id()).is_err());
+        assert_eq!(jobs.get(live.id()).unwrap().state, JobState::Queued);
+        let list = jobs.list();
+        assert!(list.len() <= JOBS_KEPT + 2, "{}", list.len());
+        assert_eq!(list.last().unwrap().job_id, live.id());
+    }
+
+    #[test]
+    fn output_of_many_jobs_is_bounded_and_the_newest_is_whole() {
+        let jobs = Jobs::new("bridge", Bus::new());
+        let line = "x".repeat(1023);
+        let ids: Vec<String> = (0..200)
+            .map(|_| {
+                let job = jobs.accept("x", MINUTE, None).unwrap();
+                (0..256).for_each(|_| job.out(&line));
+                job.finish(Ok(Map::new()));
+                job.id().to_owned()
+            })
+            .collect();
+        jobs.accept("x", MINUTE, None).unwrap();
+        let held = |id: &String| jobs.get(id).unwrap().stdout.len();
+        assert!(ids.iter().map(held).sum::<usize>() <= OUTPUT_BUDGET + 200 * (OLD_OUTPUT + 64));
+        assert_eq!(held(ids.last().unwrap()), 256 << 10);
+        assert!(jobs.get(&ids[0]).unwrap().stdout.starts_with("[truncated: "));
+    }
+
+    #[test]
+    fn records_of_other_processes_only_move_forward() {
+        let bus = Bus::new();
+        let jobs = Jobs::new("bridge", Arc::clone(&bus));
+        let events = bus.subscriber();
+        events.add(Topic::JobChanged, None);
+        let there = Jobs::new("bridge", Bus::new());
+        let job = there.accept("soak", MINUTE, None).unwrap();
+        let queued = job.record();
+        job.start();
+        job.out("half way");
+        let running = job.record();
+        job.finish(Err(ContractError::failed("no port")));
+        let failed = job.record();
+        for (record, state) in [
+            (&queued, JobState::Queued),
+            (&running, JobState::Running),
+            (&queued, JobState::Running),
+            (&failed, JobState::Failed),
+            (&running, JobState::Failed),
+        ] {
+            jobs.import(record.clone()).unwrap();
+            assert_eq!(jobs.get(job.id()).unwrap().state, state);
+        }
+        let here = serde_json::to_value(jobs.get(job.id()).unwrap()).unwrap();
+        assert_eq!(here, serde_json::to_value(&failed).unwrap());
+        assert_eq!(std::iter::from_fn(|| events.try_next()).count(), 2);
+        let bad = JobRecord { job_id: "../x".to_owned(), ..failed };
+        assert!(jobs.import(bad).is_err());
+    }
+
+    #[test]
+    fn a_used_id_is_not_used_again() {
+        let jobs = Jobs::new("bridge", Bus::new());
+        let id = mint().unwrap();
+        jobs.accept("x", MINUTE, Some(id.clone())).unwrap();
+        assert!(jobs.accept("x", MINUTE, Some(id)).is_err());
+    }
+
+    #[test]
+    fn sleeping_ends_by_time_deadline_and_request() {
+        let jobs = Jobs::new("bridge", Bus::new());
+        let job = jobs.accept("x", Duration::from_millis(20), None).unwrap();
+        assert_eq!(job.sleep(MINUTE), Err(Stop::TimedOut));
+        job.request_stop(Stop::Canceled);
+        assert_eq!(job.stop(), Some(Stop::Canceled), "a person's wish is the better reason");
+        let job = jobs.accept("x", MINUTE, None).unwrap();
+        assert_eq!(job.sleep(Duration::from_millis(1)), Ok(()));
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| job.sleep(MINUTE));
+            job.request_stop(Stop::Canceled);
+            assert_eq!(sleeper.join().unwrap(), Err(Stop::Canceled));
+        });
+    }
+}

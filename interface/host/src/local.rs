@@ -71,7 +71,7 @@ impl LocalApp {
             let status = inner.snapshot().ok()?;
             Some((inner.status(status.clone()), status))
         };
-        tokio::spawn(watch_status(spec.id, bus, snapshot));
+        watch_status(spec.id, bus, snapshot);
         Arc::new(Self { inner })
     }
 
@@ -354,5 +354,124 @@ impl Backend for LocalApp {
         let logbook = Arc::clone(&self.inner.logbook);
         let (app_id, cursor) = (self.spec().id, cursor.map(str::to_owned));
         Box::pin(blocking(move || logbook.tail(app_id, lines, cursor.as_deref())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hilrig_contract::{JobState, MAX_JOB_OUTPUT};
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::Bench;
+
+    #[tokio::test]
+    async fn the_second_exclusive_action_is_turned_away() {
+        let bench = Bench::new();
+        let first = bench.start("hold", json!({}), None).await;
+        bench.until(&first, |s| s == JobState::Running).await;
+        for action in ["hold", "run_start"] {
+            let second = bench.run(action, json!({})).await;
+            let error = second.error.unwrap();
+            assert_eq!((second.state, error.message), (JobState::Failed, format!("busy: {first}")));
+            assert_eq!((&error.details["reason"], &error.details["jobId"]), (&json!("busy"), &json!(first)));
+        }
+        assert_eq!(bench.run("sleep", json!({"seconds": 0})).await.state, JobState::Succeeded);
+        bench.ok("action.job.cancel", json!({"appId": "bridge", "jobId": first})).await;
+        let canceled = bench.end_of(&first).await;
+        let error = canceled.error.unwrap();
+        assert_eq!((canceled.state, &error.details["reason"]), (JobState::Canceled, &json!("canceled")));
+        assert_eq!(canceled.stderr.lines().last(), Some(error.message.as_str()));
+        assert_eq!(bench.run("run_start", json!({})).await.state, JobState::Succeeded);
+    }
+
+    #[tokio::test]
+    async fn stopping_cancels_what_is_under_way_and_stops_do_not_cancel_each_other() {
+        let bench = Bench::new();
+        let held = bench.start("hold", json!({}), None).await;
+        let mut stops = vec![];
+        for _ in 0..5 {
+            stops.push(bench.start("run_stop", json!({}), None).await);
+        }
+        let turned_away = bench.run("run_start", json!({})).await;
+        assert!(turned_away.error.is_none_or(|e| e.message.starts_with("busy: ")));
+        for stop in stops {
+            assert_eq!(bench.end_of(&stop).await.state, JobState::Succeeded);
+        }
+        assert_eq!(bench.end_of(&held).await.state, JobState::Canceled);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_does_not_listen_loses_its_record_and_keeps_its_place() {
+        let bench = Bench::new();
+        let deaf = bench.start("deaf", json!({}), Some(0.05)).await;
+        let record = bench.end_of(&deaf).await;
+        let error = record.error.clone().unwrap();
+        assert_eq!((record.state, error.code), (JobState::Timeout, ErrorCode::ActionTimeout));
+        assert_eq!(error.details["reason"], "stillRunning");
+        let busy = bench.run("run_start", json!({})).await.error.unwrap();
+        assert_eq!(busy.message, format!("busy: {deaf}"));
+        let stop = bench.start("run_stop", json!({}), Some(0.05)).await;
+        assert_eq!(bench.end_of(&stop).await.state, JobState::Timeout, "a stop that waits in vain says so");
+        assert!(!bench.local[0].is_idle());
+        bench.apps[0].release.store(true, Ordering::Relaxed);
+        while !bench.local[0].is_idle() {
+            tokio::time::sleep(LOOK).await;
+        }
+        assert_eq!(bench.run("run_start", json!({})).await.state, JobState::Succeeded);
+        let after = bench.record(&deaf).await;
+        assert_eq!(
+            (after.state, after.stdout.as_str()),
+            (JobState::Timeout, ""),
+            "a record does not go back"
+        );
+    }
+
+    #[tokio::test]
+    async fn panics_failures_and_floods_of_output_are_told() {
+        let bench = Bench::new();
+        let record = bench.run("panic", json!({})).await;
+        let error = record.error.unwrap();
+        assert_eq!((record.state, error.code), (JobState::Failed, ErrorCode::Internal));
+        assert_eq!(
+            (error.message.as_str(), record.stderr.as_str()),
+            ("defect in panic: on purpose", "defect in panic: on purpose\n")
+        );
+
+        let record = bench.run("fail", json!({})).await;
+        let error = record.error.unwrap();
+        assert_eq!(error.message, "no such | port");
+        assert_eq!(record.stderr, "no such | port\n");
+        assert!(record.result.is_empty());
+
+        let record = bench.run("print", json!({})).await;
+        assert_eq!((record.state, record.error), (JobState::Succeeded, None));
+        for output in [record.stdout, record.stderr] {
+            assert!(output.len() <= MAX_JOB_OUTPUT + 64);
+            assert!(output.starts_with("[truncated: ") && output.ends_with("16383\n"));
+        }
+    }
+
+    #[tokio::test]
+    async fn shutting_down_cancels_and_stops_and_refuses() {
+        let bench = Bench::new();
+        bench.run("run_start", json!({})).await;
+        let sleeping = bench.start("sleep", json!({"seconds": 60}), None).await;
+        bench.local[0].shutdown(Duration::from_secs(5)).await;
+        assert!(bench.local[0].is_idle());
+        assert_eq!(bench.record(&sleeping).await.state, JobState::Canceled);
+        let error = bench.run("run_start", json!({})).await.error.unwrap();
+        assert_eq!(error.details["reason"], "closing");
+    }
+
+    #[tokio::test]
+    async fn canceling_twice_or_too_late_changes_nothing() {
+        let bench = Bench::new();
+        let id = bench.start("sleep", json!({"seconds": 0}), None).await;
+        bench.end_of(&id).await;
+        let params = json!({"appId": "bridge", "jobId": id});
+        for _ in 0..2 {
+            assert_eq!(bench.ok("action.job.cancel", params.clone()).await["state"], "succeeded");
+        }
     }
 }

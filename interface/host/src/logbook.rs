@@ -284,3 +284,111 @@ fn is_file_name(app: &str) -> bool {
         && !app.starts_with('.')
         && app.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    fn book(rotate_at: u64) -> (tempfile::TempDir, Logbook) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::create_in(&dir.path().join("root"), &dir.path().join("run")).unwrap();
+        (dir, Logbook { root, bus: Bus::new(), rotate_at, files: Mutex::default() })
+    }
+
+    fn text(line: &str) -> &str {
+        line.splitn(3, ' ').nth(2).unwrap().trim_start()
+    }
+
+    #[test]
+    fn every_message_is_one_line_and_an_event() {
+        let (_dir, book) = book(ROTATE_AT);
+        let events = book.bus.subscriber();
+        events.add(Topic::Log, None);
+        book.write("bridge", "INFO", "a\nb\r\tc\u{1b}[0m\n");
+        book.write("bridge", "WARN", &"ü".repeat(10_000));
+        let tail = book.tail("bridge", 10, None).unwrap();
+        assert_eq!(tail.lines.len(), 2);
+        assert_eq!(text(&tail.lines[0]), "a\\nb\\r\tc\\x1b[0m");
+        assert!(tail.lines[1].len() <= MAX_LINE && tail.lines[1].ends_with('ü'));
+        let event = events.try_next().unwrap();
+        assert_eq!((event.app_id(), &event.more()["line"]), ("bridge", &"a\\nb\\r\tc\\x1b[0m".into()));
+        assert_eq!(event.more()["level"], "INFO");
+    }
+
+    #[test]
+    fn tail_gives_the_end_and_reads_on_through_rotations() {
+        let (_dir, book) = book(20_000);
+        assert_eq!(book.tail("bridge", 10, None).unwrap().lines, Vec::<String>::new());
+        let mut cursor = book.tail("bridge", 10, None).unwrap().cursor;
+        let mut seen = vec![];
+        for n in 0..1500 {
+            book.write("bridge", "INFO", &n.to_string());
+            let reads = if n % 100 == 99 { 20 } else { 0 };
+            for _ in 0..reads {
+                let tail = book.tail("bridge", 7, Some(&cursor)).unwrap();
+                assert!(tail.lines.len() <= 7);
+                cursor = tail.cursor;
+                if tail.lines.is_empty() {
+                    break;
+                }
+                seen.extend(tail.lines.iter().map(|l| text(l).parse::<u32>().unwrap()));
+            }
+        }
+        assert_eq!(seen, (0..1500).collect::<Vec<_>>());
+        let log = book.root.log_file("bridge");
+        assert!(aside(&log, 2).exists() && fs::metadata(&log).unwrap().len() <= 20_000);
+        let last: Vec<u32> =
+            book.tail("bridge", 300, None).unwrap().lines.iter().map(|l| text(l).parse().unwrap()).collect();
+        assert_eq!(last, (1200..1500).collect::<Vec<_>>());
+        assert!(book.tail("bridge", 7, Some("x")).is_err());
+        assert!(
+            !book.tail("bridge", 7, Some("1-999999999")).unwrap().lines.is_empty(),
+            "gone: from the oldest"
+        );
+    }
+
+    /// Two processes are two logbooks: no line is lost or cut while both write and rotate.
+    #[test]
+    fn several_writers_share_a_log() {
+        let (_dir, one) = book(200_000);
+        let two =
+            Logbook { root: one.root.clone(), bus: Bus::new(), rotate_at: 200_000, files: Mutex::default() };
+        std::thread::scope(|scope| {
+            for (name, book) in [("one", &one), ("two", &two)] {
+                scope.spawn(move || {
+                    (0..4000).for_each(|n| book.write("bridge", "INFO", &format!("{name} {n}")))
+                });
+            }
+        });
+        let log = one.root.log_file("bridge");
+        let all: String = (1..=KEPT)
+            .rev()
+            .map(|n| aside(&log, n))
+            .chain([log.clone()])
+            .filter_map(|path| fs::read_to_string(path).ok())
+            .collect();
+        for name in ["one", "two"] {
+            let numbers: Vec<u32> =
+                all.lines().filter_map(|l| text(l).strip_prefix(name)?.trim().parse().ok()).collect();
+            assert_eq!(numbers, (0..4000).collect::<Vec<_>>());
+        }
+        assert!(aside(&log, 1).exists());
+    }
+
+    #[test]
+    fn tracing_events_find_their_log() {
+        let (_dir, book) = book(ROTATE_AT);
+        let book = Arc::new(book);
+        let subscriber = tracing_subscriber::registry().with(LogLayer(Arc::clone(&book)));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(app = "bridge", port = 5, "opened {}", "x");
+            tracing::warn!(app = "../x", "elsewhere");
+            tracing::error!("of nobody");
+        });
+        assert_eq!(text(&book.tail("bridge", 5, None).unwrap().lines[0]), "opened x port=5");
+        let own: Vec<String> = book.tail(OWN_LOG, 5, None).unwrap().lines;
+        assert_eq!([text(&own[0]), text(&own[1])], ["elsewhere", "of nobody"]);
+    }
+}

@@ -147,7 +147,7 @@ impl App for FakeApp {
 
 /// A root with two apps, `bridge` and the hosted role `plc-simulator`.
 pub(crate) struct Bench {
-    pub dir: TempDir,
+    _dir: TempDir,
     pub root: Root,
     pub apps: Vec<Arc<FakeApp>>,
     pub local: Vec<Arc<LocalApp>>,
@@ -169,7 +169,7 @@ impl Bench {
             .collect();
         let backends = local.iter().map(|app| Arc::clone(app) as Arc<dyn Backend>).collect();
         let dispatcher = Dispatcher::new(backends, bus);
-        Self { dir, root, apps, local, dispatcher, session: Session::new(Access::default()) }
+        Self { _dir: dir, root, apps, local, dispatcher, session: Session::new(Access::default()) }
     }
 
     /// The reply to one line, as the client sees it.
