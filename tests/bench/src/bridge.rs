@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::child::{Child, confine, cores, on_path, read_summary, traced};
 use crate::line::{End, Line, Pattern, check_port};
-use crate::report::{Floor, Rounds, Table, figure, print_floors, quantile, with_ratio};
+use crate::report::{Floor, Rounds, Table, figure, print_floors, print_load, quantile, with_ratio};
 
 const SIZES: [usize; 3] = [1, 16, 256];
 const GAP: Duration = Duration::from_micros(400);
@@ -152,6 +152,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     } else {
         print(&programs, &one_hop, &plan);
         print_floors(&floors);
+        print_load();
         notes.iter().for_each(|note| println!("\nnote: {note}"));
     }
     Ok(())

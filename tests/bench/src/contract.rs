@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::child::Child;
 use crate::client::Address;
-use crate::report::{Floor, Rounds, Table, print_floors, quantile, with_ratio};
+use crate::report::{Floor, Rounds, Table, print_floors, print_load, quantile, with_ratio};
 
 const APP: &str = "bridge";
 /// Between rounds, so that a run stays far from using up the client's ports (each connection keeps one for a minute).
@@ -63,6 +63,17 @@ impl Series {
         self.p50.0.push(quantile(&samples, 0.5));
         self.p99.0.push(quantile(&samples, 0.99));
         self.samples.extend(samples);
+    }
+
+    fn rounds(&self) -> usize {
+        self.p50.0.len()
+    }
+
+    /// Forgets what came after the first rounds.
+    fn keep(&mut self, rounds: usize, requests: usize) {
+        self.p50.0.truncate(rounds);
+        self.p99.0.truncate(rounds);
+        self.samples.truncate(rounds * requests);
     }
 
     fn json(&self) -> Value {
@@ -125,6 +136,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     } else {
         print(&ways, rounds, requests, seconds);
         print_floors(&floors);
+        print_load();
     }
     Ok(())
 }
@@ -160,21 +172,26 @@ fn during_action(
     for server in servers {
         jobs.push(server.call("action.invoke", invoke.clone())?["jobId"].take());
     }
-    // A round of all ways takes about half a second; stop in time for the last one to end within the action.
-    for round in 0.. {
-        if round > 0 && Instant::now() + Duration::from_millis(1000) > end {
-            break;
-        }
-        one_round(ways, round, |way| {
+    // The last round may reach beyond the action's end, and does not count then.
+    while Instant::now() < end {
+        let counted = ways.first().map_or(0, |way| way.busy.rounds());
+        one_round(ways, counted, |way| {
             way.busy.add(way.address.status_each(APP, requests)?);
             Ok(())
         })?;
-    }
-    for (server, job) in servers.iter().zip(&jobs) {
-        let state = server.job_state(APP, job)?;
-        if state != "running" {
-            return Err(Failure::Wrong(format!("the {seconds} s action was {state} before its time")));
+        for (server, job) in servers.iter().zip(&jobs) {
+            let state = server.job_state(APP, job)?;
+            if state == "running" {
+                continue;
+            }
+            if Instant::now() < end {
+                return Err(Failure::Wrong(format!("the {seconds} s action was {state} before its time")));
+            }
+            ways.iter_mut().for_each(|way| way.busy.keep(counted, requests));
         }
+    }
+    if ways.iter().any(|way| way.busy.rounds() == 0) {
+        return Err(Failure::Missing("no round fits into the action: the machine is too busy".to_owned()));
     }
     for (server, job) in servers.iter().zip(&jobs) {
         let deadline = end + Duration::from_secs(5);
@@ -238,18 +255,20 @@ fn start_hilrig(
 
 fn floors(ways: &[Way]) -> Vec<Floor> {
     let (Some(ours), Some(theirs)) = (ways.first(), ways.get(1)) else { return Vec::new() };
-    let (p50, p99) = (
-        ours.rest.p50.median() / theirs.rest.p50.median(),
-        ours.rest.p99.median() / theirs.rest.p99.median(),
-    );
-    let busy = ours.busy.p50.median() / theirs.rest.p50.median();
-    let busy99 = ours.busy.p99.median() / theirs.rest.p99.median();
-    vec![
-        Floor::new("p50, of the Python server's", 0.6, p50),
-        Floor::new("p99, of the Python server's", 0.5, p99),
-        Floor::new("p50 during the action, of the Python server's at rest", 0.6, busy),
-        Floor::new("p99 during the action, of the Python server's at rest", 0.5, busy99),
-    ]
+    let median: fn(&Rounds) -> f64 = Rounds::median;
+    let mut floors = Vec::new();
+    for (when, own) in [("", &ours.rest), (" during the action", &ours.busy)] {
+        for (which, of) in [("median", median), ("best", Rounds::best)] {
+            for (what, limit, own, peer) in
+                [("p50", 0.6, &own.p50, &theirs.rest.p50), ("p99", 0.5, &own.p99, &theirs.rest.p99)]
+            {
+                let at_rest = if when.is_empty() { "" } else { " at rest" };
+                let what = format!("{what}{when}, {which} round, of the Python server's{at_rest}");
+                floors.push(Floor::new(what, limit, of(own) / of(peer)));
+            }
+        }
+    }
+    floors
 }
 
 fn print(ways: &[Way], rounds: usize, requests: usize, seconds: u64) {

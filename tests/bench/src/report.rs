@@ -136,6 +136,18 @@ pub fn print_floors(floors: &[Floor]) {
     table.print();
 }
 
+/// A word when others used the machine while we measured; the bench itself accounts for about one core.
+pub fn print_load() {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    if load > 1.0 + cores / 4.0 {
+        println!(
+            "\nnote: others use the machine (load {load:.1} on {cores} cores); medians and tails are theirs as well"
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
