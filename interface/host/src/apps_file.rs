@@ -297,4 +297,20 @@ mod tests {
         assert!(found.apps[0].launch.as_ref().unwrap_err().contains("app a"));
         assert!(found.apps[1].launch.is_ok());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_told(
+            text in proptest::string::string_regex(
+                "(\\[\\[app\\]\\]\n|id = \"[a-zä.-]{0,4}\"\n|command = (\\[\"a\"\\]|5|\\[\\])\n|env = \\{ [A-Z=]{0,3} = 1 \\}\n|.{0,9}\n){0,8}"
+            ).unwrap()
+        ) {
+            let (_dir, found) = parsed(&text);
+            for problem in &found.problems {
+                let place = problem.rsplit("apps.toml:").next().unwrap().split(':').next().unwrap();
+                let line: usize = place.parse().unwrap();
+                proptest::prop_assert!(line >= 1 && line <= text.lines().count() + 1, "{}", problem);
+            }
+        }
+    }
 }

@@ -157,7 +157,8 @@ impl HostWatcher for HostedApp {
     fn up(&self, link: &Link) -> Option<JoinHandle<()>> {
         let (me, link) = (self.me.upgrade()?, link.clone());
         Some(tokio::spawn(async move {
-            me.ask_status().await;
+            let status = me.ask_status().await;
+            me.bus.publish(Topic::StatusChanged, me.spec.id, status_event(&status));
             me.jobs.sync_all(&link).await;
         }))
     }

@@ -10,8 +10,10 @@ use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Longest line taken from the other side: a job record with both outputs full, every byte of them escaped.
-const MAX_REPLY: usize = 8 << 20;
+/// Longest line taken from a third-party app: a job record with both outputs full, every byte of them escaped.
+pub(crate) const REPLY_OF_STRANGER: usize = 8 << 20;
+/// Longest line taken from a host process: its list of jobs with all their results.
+pub(crate) const REPLY_OF_HOST: usize = 64 << 20;
 /// Most requests under way, the ones given up included.
 const MAX_PENDING: usize = 4096;
 /// Events waiting to be taken; what comes on top is lost and counted.
@@ -82,18 +84,19 @@ pub enum PeerError {
 }
 
 impl Peer {
-    /// Speaks the contract over `reader` and `writer`; needs a tokio runtime. The receiver gets what comes unasked
-    /// and ends after the connection did.
+    /// Speaks the contract over `reader` and `writer`; needs a tokio runtime. A line longer than `max_line` ends the
+    /// connection. The receiver gets what comes unasked and ends after the connection did.
     pub fn start(
         reader: impl AsyncRead + Send + Unpin + 'static,
         writer: impl AsyncWrite + Send + Unpin + 'static,
+        max_line: usize,
     ) -> (Self, mpsc::Receiver<Unasked>) {
         let (lines, from_requests) = mpsc::unbounded_channel();
         let (unasked, to_owner) = mpsc::channel(EVENT_QUEUE);
         let state = State { lines: Some(lines), ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), closed: watch::Sender::new(None) });
         tokio::spawn(write(writer, from_requests, Arc::clone(&shared)));
-        let reading = tokio::spawn(read(reader, unasked, Arc::clone(&shared)));
+        let reading = tokio::spawn(read(reader, max_line, unasked, Arc::clone(&shared)));
         (Self(Arc::new(Inner { shared, reader: reading.abort_handle() })), to_owner)
     }
 
@@ -266,13 +269,18 @@ async fn write(
     let _ = writer.shutdown().await;
 }
 
-async fn read(reader: impl AsyncRead + Unpin, unasked: mpsc::Sender<Unasked>, shared: Arc<Shared>) {
+async fn read(
+    reader: impl AsyncRead + Unpin,
+    max_line: usize,
+    unasked: mpsc::Sender<Unasked>,
+    shared: Arc<Shared>,
+) {
     let mut reader = BufReader::with_capacity(64 << 10, reader);
     let mut line = Vec::new();
     let mut lost = 0;
     let reason = loop {
         line.clear();
-        match read_line(&mut reader, &mut line).await {
+        match read_line(&mut reader, &mut line, max_line).await {
             Ok(true) => {}
             Ok(false) => break "the other side closed the connection".to_owned(),
             Err(reason) => break reason,
@@ -300,7 +308,11 @@ async fn read(reader: impl AsyncRead + Unpin, unasked: mpsc::Sender<Unasked>, sh
 }
 
 /// Reads one line without its end into `line`. `false` at the end of the stream.
-async fn read_line(reader: &mut (impl AsyncBufReadExt + Unpin), line: &mut Vec<u8>) -> Result<bool, String> {
+async fn read_line(
+    reader: &mut (impl AsyncBufReadExt + Unpin),
+    line: &mut Vec<u8>,
+    max_line: usize,
+) -> Result<bool, String> {
     loop {
         let part = reader.fill_buf().await.map_err(|e| format!("the connection broke: {e}"))?;
         if part.is_empty() {
@@ -308,8 +320,8 @@ async fn read_line(reader: &mut (impl AsyncBufReadExt + Unpin), line: &mut Vec<u
         }
         let end = part.iter().position(|b| *b == b'\n');
         let take = end.unwrap_or(part.len());
-        if line.len() + take > MAX_REPLY {
-            return Err(format!("the other side sent a line longer than {} MiB", MAX_REPLY >> 20));
+        if line.len() + take > max_line {
+            return Err(format!("the other side sent a line longer than {} MiB", max_line >> 20));
         }
         line.extend_from_slice(&part[..take]);
         reader.consume(take + usize::from(end.is_some()));
@@ -338,13 +350,13 @@ mod tests {
     fn start() -> (Peer, mpsc::Receiver<Unasked>, BufReader<DuplexStream>) {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let (reader, writer) = tokio::io::split(ours);
-        let (peer, unasked) = Peer::start(reader, writer);
+        let (peer, unasked) = Peer::start(reader, writer, REPLY_OF_STRANGER);
         (peer, unasked, BufReader::new(theirs))
     }
 
     async fn request(theirs: &mut BufReader<DuplexStream>) -> Value {
         let mut line = Vec::new();
-        assert!(read_line(theirs, &mut line).await.unwrap());
+        assert!(read_line(theirs, &mut line, REPLY_OF_STRANGER).await.unwrap());
         serde_json::from_slice(&line).unwrap()
     }
 
@@ -457,5 +469,31 @@ mod tests {
         theirs.read_to_end(&mut rest).await.unwrap();
         assert!(rest.is_empty());
         assert!(peer.request("ping", Map::new(), LONG).await.is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_end_in_an_answer_or_an_error(
+            bytes in proptest::collection::vec(
+                proptest::prop_oneof![
+                    proptest::strategy::Just(b"{\"ok\":true,\"response\":{}}\n".to_vec()),
+                    proptest::strategy::Just(b"{\"id\":\"r1\",\"ok\":false,\"error\":5}\n".to_vec()),
+                    proptest::strategy::Just(b"{\"event\":\"log\",\"params\":{}}\n".to_vec()),
+                    proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+                ],
+                0..8,
+            )
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (peer, mut unasked, mut theirs) = start();
+                let other_side = async move {
+                    theirs.get_mut().write_all(&bytes.concat()).await.unwrap();
+                };
+                let (answer, ()) = tokio::join!(peer.request("x", Map::new(), LONG), other_side);
+                assert!(!matches!(answer, Err(PeerError::Deadline { .. })), "{answer:?}");
+                while unasked.recv().await.is_some() {}
+            });
+        }
     }
 }

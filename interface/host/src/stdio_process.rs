@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::Logbook;
 use crate::apps_file::Launch;
 use crate::events::lock;
-use crate::peer::{Peer, PeerError, Unasked, shorten};
+use crate::peer::{Peer, PeerError, REPLY_OF_STRANGER, Unasked, shorten};
 use crate::process::Process;
 
 /// Time for the app to answer.
@@ -171,7 +171,7 @@ impl StdioProcess {
         let stderr = ChildStderr::from_std(stderr).map_err(cannot)?;
         lock(&self.last_words).clear();
         tokio::spawn(keep_words(Weak::clone(&self.me), stderr));
-        let (peer, unasked) = Peer::start(stdout, stdin);
+        let (peer, unasked) = Peer::start(stdout, stdin, REPLY_OF_STRANGER);
         tokio::spawn(keep_noise(Weak::clone(&self.me), unasked));
         let running = Arc::new(Running { process, peer, ended: watch::Sender::new(None) });
         let exit = tokio::select! {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::events::lock;
-use crate::peer::{Peer, Unasked, shorten};
+use crate::peer::{Peer, REPLY_OF_HOST, Unasked, shorten};
 use crate::process::{Exit, Process};
 use crate::{Bus, Root};
 
@@ -157,9 +157,8 @@ impl Host {
         }
         match self.connect().await {
             Ok((link, unasked)) => {
-                tracing::info!(host = self.name, pid = link.pid(), "adopted");
-                let link = self.follow(link, unasked);
-                for asked in self.tell_up(&link) {
+                tracing::info!("host process {} (pid {}) runs and was adopted", self.name, link.pid());
+                for asked in self.follow(&link, unasked) {
                     let _ = tokio::time::timeout(ANSWER, asked).await;
                 }
                 Ok(true)
@@ -231,8 +230,7 @@ impl Host {
         }
         // One that the daemon has not heard of may be there: it lost its connection, or someone started it.
         if let Ok((link, unasked)) = self.connect().await {
-            let link = self.follow(link, unasked);
-            self.tell_up(&link);
+            self.follow(&link, unasked);
             return Ok(link);
         }
         self.clean_up().await;
@@ -285,8 +283,10 @@ impl Host {
         }
         match self.greet().await {
             Ok((found, peer, unasked)) if found == pid => {
-                tracing::info!(host = self.name, pid, "started");
-                Ok(self.follow(Link::new(process, peer), unasked))
+                tracing::info!("host process {} (pid {pid}) started", self.name);
+                let link = Link::new(process, peer);
+                self.follow(&link, unasked);
+                Ok(link)
             }
             Ok((other, ..)) => {
                 process.kill().await;
@@ -313,7 +313,7 @@ impl Host {
         let pid = stream.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok());
         let pid = pid.ok_or_else(|| io::Error::other("the system does not tell whose socket it is"))?;
         let (reader, writer) = stream.into_split();
-        let (peer, unasked) = Peer::start(reader, writer);
+        let (peer, unasked) = Peer::start(reader, writer, REPLY_OF_HOST);
         let ping: Ping = peer.ask("ping", Map::new(), ANSWER).await.map_err(io::Error::other)?;
         if ping.interface_version != INTERFACE_VERSION {
             let version = ping.interface_version;
@@ -327,11 +327,11 @@ impl Host {
         Ok((pid, peer, unasked))
     }
 
-    /// Makes `link` the host process from now on.
-    fn follow(self: &Arc<Self>, link: Link, unasked: mpsc::Receiver<Unasked>) -> Link {
+    /// Makes `link` the host process from now on. Answers the tasks that ask it what it does.
+    fn follow(self: &Arc<Self>, link: &Link, unasked: mpsc::Receiver<Unasked>) -> Vec<JoinHandle<()>> {
         self.link.send_replace(Some(link.clone()));
         tokio::spawn(Arc::clone(self).watch(link.clone(), unasked));
-        link
+        self.tell_up(link)
     }
 
     fn tell_up(&self, link: &Link) -> Vec<JoinHandle<()>> {
@@ -356,9 +356,9 @@ impl Host {
             self.tell_up(&link);
         };
         if ended.in_order {
-            tracing::info!(host = self.name, "{}", ended.reason);
+            tracing::info!("{}", ended.reason);
         } else {
-            tracing::error!(host = self.name, "{}", ended.reason);
+            tracing::error!("{}", ended.reason);
         }
         // In this order: whoever finds the host gone finds out why, too.
         self.each(|w| w.down(&ended));
@@ -392,10 +392,10 @@ impl Host {
             match news {
                 None => return,
                 Some(Unasked::Noise(line)) => {
-                    tracing::warn!(host = self.name, "sent what is not of the contract: {line}");
+                    tracing::warn!("host process {} sent what is not of the contract: {line}", self.name);
                 }
                 Some(Unasked::Lost(count)) => {
-                    tracing::warn!(host = self.name, "{count} events were lost; asking again");
+                    tracing::warn!("{count} events of host process {} were lost; asking again", self.name);
                     self.tell_up(link);
                 }
                 Some(Unasked::Event { topic, mut params }) => {
@@ -437,7 +437,10 @@ impl Host {
             if let Ok((pid, peer, unasked)) = self.greet().await
                 && pid == link.pid()
             {
-                tracing::warn!(host = self.name, pid, "lost the connection and made it again");
+                tracing::warn!(
+                    "the connection to host process {} (pid {pid}) was lost and made again",
+                    self.name
+                );
                 link.0.peer.send_replace(peer);
                 return Ok(unasked);
             }
@@ -471,7 +474,7 @@ impl Host {
         })
         .await;
         for path in swept.ok().and_then(Result::ok).unwrap_or_default() {
-            tracing::info!(host = self.name, "removed {}, whose owner is gone", path.display());
+            tracing::info!("removed {}, whose owner is gone", path.display());
         }
     }
 
@@ -490,7 +493,7 @@ impl Host {
         if let Some(link) = self.link() {
             if link.0.process.stop(deadline).await == Exit::Signal(Signal::KILL.as_raw()) {
                 let seconds = deadline.as_secs();
-                tracing::error!(host = self.name, "did not stop within {seconds} s and was killed");
+                tracing::error!("host process {} did not stop within {seconds} s and was killed", self.name);
             }
             let _ = tokio::time::timeout(ANSWER, link.ended()).await;
         }

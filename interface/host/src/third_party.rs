@@ -360,6 +360,7 @@ fn output(value: Option<Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     #[test]
@@ -443,5 +444,81 @@ mod tests {
         }
         let long = take(json!({"state": "running", "stdout": "ä".repeat(MAX_JOB_OUTPUT)})).unwrap();
         assert!(long.stdout.len() <= MAX_JOB_OUTPUT + 1);
+    }
+
+    /// Any JSON, with the contract's own keys in it more often than not.
+    fn any_json() -> impl Strategy<Value = Value> {
+        const KEYS: [&str; 24] = [
+            "running",
+            "pid",
+            "bootId",
+            "error",
+            "actions",
+            "name",
+            "args",
+            "state",
+            "startedAt",
+            "stdout",
+            "stderr",
+            "result",
+            "message",
+            "details",
+            "entries",
+            "paths",
+            "key",
+            "value",
+            "errors",
+            "valid",
+            "configTree",
+            "repoRoot",
+            "jobId",
+            "changed",
+        ];
+        const WORDS: [&str; 8] =
+            ["", "failed", "succeeded", "timeout", "job-1", "2026-01-01T00:00:00Z", "\u{0}\n", "ä€😀"];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            proptest::sample::select(&WORDS[..]).prop_map(Value::from),
+            ".*".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 48, 8, |inner| {
+            let key =
+                prop_oneof![4 => proptest::sample::select(&KEYS[..]).prop_map(str::to_owned), 1 => ".*"];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::vec((key, inner), 0..12)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_app_answers_is_taken_or_refused(answer in any_json()) {
+            for taken in [
+                status("a", "A", 7, answer.clone()).map(|s| {
+                    assert_eq!((s.running, s.pid.is_some(), s.boot_id.is_empty()), (s.running, s.running, !s.running));
+                    serde_json::to_value(s)
+                }),
+                config_view(answer.clone()).map(serde_json::to_value),
+                config_set(answer.clone()).map(serde_json::to_value),
+                actions(answer.clone()).map(serde_json::to_value),
+                job_id(answer.clone()).map(serde_json::to_value),
+                job("job-1", "a", "go", "", answer).map(|record| {
+                    let over = record.state.is_terminal();
+                    assert_eq!(record.error.is_some(), over && record.state != JobState::Succeeded);
+                    assert!(!over || record.finished_at.is_some() && record.started_at.is_some());
+                    if let Some(error) = &record.error {
+                        assert_eq!(record.stderr.lines().last().unwrap_or_default(), error.message);
+                    }
+                    serde_json::to_value(record)
+                }),
+            ].into_iter().flatten() {
+                prop_assert!(taken.is_ok());
+            }
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Daemon, host processes and third-party apps as real processes: starting, adopting, dying, stopping. The apps only
 //! pretend (tests/rehearsal).
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // test code
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -380,8 +382,10 @@ fn a_frozen_host_is_told_and_comes_back() {
     let before = bench.status("bridge");
     let pid = bench.host_pid("bridge");
     kill(pid, "STOP");
-    let frozen = bench.status("bridge");
-    assert!(frozen["error"].as_str().unwrap().contains("does not answer"), "{frozen}");
+    let frozen = until("it has stopped", || {
+        let status = bench.status("bridge");
+        status["error"].as_str().unwrap().contains("does not answer").then_some(status)
+    });
     assert_eq!((&frozen["running"], &frozen["bootId"]), (&json!(true), &before["bootId"]));
     kill(pid, "CONT");
     assert_eq!(bench.status("bridge"), before);
