@@ -31,7 +31,9 @@ impl Engine {
         use std::os::fd::AsFd;
         let set = Set::new()?;
         set.add(bell.as_fd(), Token::Control, EventFlags::IN)?;
-        Ok(Self { set, units: Vec::new(), deadlines: Vec::new(), earliest: None, bell, stop: false })
+        // Room for more than a shard usually has, so that even taking one in seldom allocates.
+        let (units, deadlines) = (Vec::with_capacity(256), Vec::with_capacity(256));
+        Ok(Self { set, units, deadlines, earliest: None, bell, stop: false })
     }
 
     /// Runs until told to stop. Answers itself, so that ports are closed on another thread: that can take time.

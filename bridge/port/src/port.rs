@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::line::pty::{Reset, Visit};
+use crate::line::pty::{Unlock, Visit};
 use crate::line::{Buffer, Line, Read, Write};
 use crate::set::{EventFlags, Set, Token};
 use crate::{PortError, PortState, PortStats, Time};
@@ -203,21 +203,18 @@ impl Port {
             let reason = self.line.loss(errno);
             return self.lose(set, reason);
         }
-        self.untell(set);
-        self.presence = Presence::Away;
-        self.write = false;
         let done = match &mut self.line {
-            Line::Pty(_) => {
-                self.stats.set_line(0, 1);
-                self.reset(set)
-            }
+            Line::Pty(_) => self.reset(set),
             Line::Listen(line) => {
+                self.told = None;
                 line.client = None;
                 self.stats.set_state(PortState::Waiting);
                 Ok(())
             }
             Line::Serial(_) | Line::Stream(_) => Ok(()),
         };
+        self.presence = Presence::Away;
+        self.write = false;
         // Said when it is true in every respect: whoever waits for it may open the port at once.
         self.stats.set_peer_open(false);
         match done {
@@ -231,11 +228,14 @@ impl Port {
     /// Makes a virtual port that nobody has open as new.
     fn reset(&mut self, set: &mut Set) -> std::io::Result<()> {
         let Line::Pty(line) = &mut self.line else { return Ok(()) };
-        // The reset opens the far end itself, which is no news.
+        line.reset()?;
+        self.stats.set_line(0, 1);
+        self.untell(set);
+        let Line::Pty(line) = &mut self.line else { return Ok(()) };
         set.mute(line.slave());
-        match line.reset()? {
-            Reset::Same => set.unmute(line.slave())?,
-            Reset::Renewed => set.watch(line.slave(), self.at.0, self.at.1)?,
+        match line.unlock()? {
+            Unlock::Same => set.unmute(line.slave())?,
+            Unlock::Renewed => set.watch(line.slave(), self.at.0, self.at.1)?,
         }
         Ok(())
     }

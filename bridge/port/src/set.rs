@@ -67,7 +67,7 @@ impl Set {
     pub(crate) fn new() -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        let set = Self { epoll, inotify, watches: Vec::new() };
+        let set = Self { epoll, inotify, watches: Vec::with_capacity(512) };
         epoll::add(&set.epoll, &set.inotify, EventData::new_u64(Token::Openings.pack()), EventFlags::IN)?;
         Ok(set)
     }

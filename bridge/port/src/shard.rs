@@ -4,8 +4,8 @@
 use std::any::Any;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
@@ -13,7 +13,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::engine::Engine;
 use crate::port::Port;
-use crate::sys_lend::{Work, lend};
+use crate::sys_lend::{Done, Work, lend};
 use crate::unit::{LinkUnit, StationUnit, Unit};
 use crate::{Gate, LinkSnapshot, LinkStats, OpenPort, PortError, PortStats, Station, Time, Tx};
 
@@ -27,7 +27,16 @@ pub struct Shard {
     thread_id: i32,
     work: Sender<Work<Engine>>,
     bell: Arc<OwnedFd>,
+    done: Mutex<Dones>,
     thread: Option<JoinHandle<Engine>>,
+}
+
+/// One for each question that is being asked at a time; all are kept until the thread has ended, so that it is
+/// never the one to free them.
+#[derive(Debug, Default)]
+struct Dones {
+    all: Vec<Arc<Done>>,
+    idle: Vec<Arc<Done>>,
 }
 
 /// Two ports joined by a shard.
@@ -83,7 +92,14 @@ impl Shard {
             })
             .map_err(|e| failed("start its thread", e))?;
         let thread_id = thread_id.recv().map_err(|_| PortError::ShardGone { shard: name.to_owned() })?;
-        Ok(Self { name: name.to_owned(), thread_id, work, bell, thread: Some(thread) })
+        Ok(Self {
+            name: name.to_owned(),
+            thread_id,
+            work,
+            bell,
+            done: Mutex::default(),
+            thread: Some(thread),
+        })
     }
 
     /// Joins two ports; every byte passes the gate.
@@ -178,7 +194,16 @@ impl Shard {
                 let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
             }
         };
-        lend(f, send).ok_or_else(|| PortError::ShardGone { shard: self.name.clone() })
+        let dones = || self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = dones().idle.pop();
+        let done = idle.unwrap_or_else(|| {
+            let new = Arc::<Done>::default();
+            dones().all.push(new.clone());
+            new
+        });
+        let answer = lend(f, &done, send);
+        dones().idle.push(done);
+        answer.ok_or_else(|| PortError::ShardGone { shard: self.name.clone() })
     }
 }
 

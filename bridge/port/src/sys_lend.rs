@@ -4,28 +4,55 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+/// Says that a piece of work is over. Kept and used again by the lender, so that the borrower never holds the last
+/// reference and frees nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    over: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Done {
+    fn say(&self) {
+        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*over {
+            over = self.changed.wait(over).unwrap_or_else(PoisonError::into_inner);
+        }
+        *over = false;
+    }
+}
 
 /// A closure over an `E` on its way to the thread that has the `E`.
 #[derive(Debug)]
 pub(crate) struct Work<E> {
     slot: NonNull<()>,
     run: unsafe fn(NonNull<()>, &mut E),
-    /// Sent on, or dropped, when nobody will touch the slot any more.
-    done: Sender<()>,
+    done: Arc<Done>,
 }
 
 // SAFETY: the slot holds a closure and a place for its result, both `Send` (see `lend`), and its owner does not
-// touch it before `done` is sent or dropped.
+// touch it before this is dropped.
 unsafe impl<E> Send for Work<E> {}
 
 impl<E> Work<E> {
     pub(crate) fn perform(self, engine: &mut E) {
-        // SAFETY: `run` was made for this slot's types, and the slot's owner is still waiting, because `done` is
-        // neither sent nor dropped; `self` is consumed, so it runs once.
+        // SAFETY: `run` was made for this slot's types, and the slot's owner is still waiting, because `self` is
+        // not dropped yet; it is consumed, so it runs once.
         unsafe { (self.run)(self.slot, engine) };
-        let _ = self.done.send(());
+    }
+}
+
+impl<E> Drop for Work<E> {
+    /// Performed or not, from here on nobody touches the slot.
+    fn drop(&mut self) {
+        self.done.say();
     }
 }
 
@@ -34,18 +61,18 @@ struct Slot<F, R> {
     result: Option<std::thread::Result<R>>,
 }
 
-/// Runs when `lend` returns and when it unwinds: the slot must not go before the borrower is done with it.
-struct Wait(Receiver<()>);
+/// Waits when `lend` goes on and when it unwinds: the slot must not go before the borrower is done with it.
+struct Wait<'a>(&'a Done);
 
-impl Drop for Wait {
+impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        let _ = self.0.recv();
+        self.0.wait();
     }
 }
 
 /// Gives `f` to `send`, which passes it to the thread that performs it, and waits for the answer. `None` if it
-/// was dropped without having run. A panic of `f` goes on here.
-pub(crate) fn lend<E, R, F>(f: F, send: impl FnOnce(Work<E>)) -> Option<R>
+/// was dropped without having run. A panic of `f` goes on here. `done` is not in use elsewhere.
+pub(crate) fn lend<E, R, F>(f: F, done: &Arc<Done>, send: impl FnOnce(Work<E>)) -> Option<R>
 where
     F: FnOnce(&mut E) -> R + Send,
     R: Send,
@@ -58,9 +85,9 @@ where
         }
     }
     let mut slot = Slot { work: Some(f), result: None };
-    let (done, finished) = bounded(1);
-    let wait = Wait(finished);
-    send(Work { slot: NonNull::from(&mut slot).cast(), run: run::<E, R, F>, done });
+    let work = Work { slot: NonNull::from(&mut slot).cast(), run: run::<E, R, F>, done: done.clone() };
+    let wait = Wait(done);
+    send(work);
     drop(wait);
     match slot.result? {
         Ok(result) => Some(result),
@@ -74,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_closure_borrows_from_its_caller_and_answers() {
-        let (tx, rx) = bounded::<Work<u32>>(1);
+        let (tx, rx) = crossbeam_channel::bounded::<Work<u32>>(1);
+        let done = Arc::default();
         let other = std::thread::spawn(move || {
             let mut engine = 40;
             for work in rx.iter().take(2) {
@@ -89,13 +117,14 @@ mod tests {
                 text.push('y');
                 *engine
             },
+            &done,
             send,
         );
         assert_eq!((got, text.as_str()), (Some(42), "xy"));
-        let panicked = catch_unwind(AssertUnwindSafe(|| lend(|_: &mut u32| panic!("no"), send)));
+        let panicked = catch_unwind(AssertUnwindSafe(|| lend(|_: &mut u32| panic!("no"), &done, send)));
         assert!(panicked.is_err());
         other.join().unwrap();
         // Nobody is there: the work is dropped, not waited for.
-        assert_eq!(lend(|engine: &mut u32| *engine, |work| drop(tx.send(work))), None);
+        assert_eq!(lend(|engine: &mut u32| *engine, &done, |work| drop(tx.send(work))), None);
     }
 }

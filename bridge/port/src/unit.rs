@@ -130,6 +130,7 @@ impl Unit {
         if let Self::Station(station) = self
             && station.deadline.is_some_and(|at| at <= now)
         {
+            station.greet(set);
             station.drive(set, |station, tx| station.on_deadline(now, tx));
         }
     }
@@ -347,8 +348,17 @@ impl StationUnit {
         Some(result)
     }
 
+    /// A station hears that its line was opened before it says something to whoever opened it.
+    fn greet(&mut self, set: &mut Set) {
+        if self.port.presence() == Presence::Away {
+            let change = self.port.look(set);
+            self.on_change(change, set);
+        }
+    }
+
     /// For the control side: even a station that failed can be asked. A panic of `f` is the caller's own.
     pub(crate) fn visit<R>(&mut self, set: &mut Set, f: impl FnOnce(&mut dyn Station, &mut Tx) -> R) -> R {
+        self.greet(set);
         let result = f(self.station.as_mut(), &mut self.tx);
         self.drive(set, |_, _| ());
         result

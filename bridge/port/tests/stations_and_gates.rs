@@ -124,9 +124,10 @@ fn deadlines_are_kept_in_order_and_never_early() {
     }
     let ticks = |s| shard.with_station(s, |echo: &mut Echo, _, _| echo.ticks).unwrap();
     wait_until("the slowest has ticked 50 times", || ticks(&stations[7]) >= 50);
-    // Absolute deadlines: whatever happened meanwhile, the fast one has ticked eight times as often.
-    let (fast, slow) = (ticks(&stations[0]), ticks(&stations[7]));
-    assert!(fast >= 8 * (slow - 1), "{fast} and {slow}");
+    // Absolute deadlines: whatever happened meanwhile, the fast one ticks eight times as often.
+    let slow = ticks(&stations[7]);
+    wait_until("the fastest has caught up", || ticks(&stations[0]) >= 8 * (slow - 1));
+    assert!(ticks(&stations[0]) <= 8 * (ticks(&stations[7]) + 2), "a deadline was kept twice");
     // A deadline set from outside counts too.
     let set = |s, due| {
         shard.with_station(s, move |echo: &mut Echo, _, _| (echo.due, echo.every) = (due, None)).unwrap()

@@ -27,23 +27,27 @@ use crate::{PortError, Runtime, Time, sys};
 /// Packet byte: the application has set the line.
 pub(crate) const PACKET_IOCTL: u8 = 0x40;
 
-/// The line's speed while nobody has it open. glibc's tcsetattr fails if nothing it asked for took effect, and a
-/// PTY takes no parity: against this odd speed the first setting always has an effect.
+/// The line's speed while nobody has it open. Debian's and Ubuntu's tcsetattr fails if it was asked for parity,
+/// which a PTY does not take, and nothing else it was asked for had an effect either: against this odd speed the
+/// first setting always has one.
 const POISON_BAUD: u32 = 38_401;
 
-/// The same for whoever opens before the shard has seen the last user close: echo flags without meaning on a
-/// line that does not echo, which every program that wants a raw line clears.
+/// The same while somebody has it open, for whoever opens it next and sooner than a shard can react to the last
+/// user's leaving: echo flags without meaning on a line that does not echo, which every program that wants a raw
+/// line clears.
 const POISON_FLAGS: LocalModes = LocalModes::ECHONL.union(LocalModes::ECHOE).union(LocalModes::ECHOK);
 
 /// How long after a setting the flags are put back. Programs set a line in a burst of calls and some compare
 /// what they read back; what is written in between would be seen, or overwrite the next call.
-const SETTLE: Duration = Duration::from_millis(1);
+const SETTLE: Duration = Duration::from_micros(300);
 
 #[derive(Debug)]
 pub(crate) struct PtyLine {
     pub(crate) master: OwnedFd,
     slave: PathBuf,
     link: PathBuf,
+    /// Settings of the line while nobody has it open.
+    unused: Termios,
     /// Settings as last reported.
     seen: Option<(u32, u8)>,
     /// When to put our flags back.
@@ -61,9 +65,9 @@ pub(crate) enum Visit {
     Over,
 }
 
-/// How a port came out of its reset.
+/// How a port was unlocked.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Reset {
+pub(crate) enum Unlock {
     Same,
     /// The port is a new PTY under the old name.
     Renewed,
@@ -83,8 +87,8 @@ impl PtyLine {
                 return Err(PortError::InTheWay { port: port.to_owned(), path: link });
             }
         }
-        let (master, slave) = create().map_err(|e| PortError::io(&port, "make a virtual port", e))?;
-        let line = Self { master, slave, link, seen: None, settle_at: None, _lock: lock };
+        let (master, slave, unused) = create().map_err(|e| PortError::io(&port, "make a virtual port", e))?;
+        let line = Self { master, slave, link, unused, seen: None, settle_at: None, _lock: lock };
         line.publish().map_err(|e| PortError::io(&port, "make its name", e))?;
         Ok(line)
     }
@@ -147,38 +151,45 @@ impl PtyLine {
     pub(crate) fn settle(&mut self) -> Option<(u32, u8)> {
         self.settle_at = None;
         let mut termios = tcgetattr(&self.master).ok()?;
-        let news = self.note(&termios);
         let mut flags = termios.local_modes | LocalModes::EXTPROC;
-        if !flags.intersects(LocalModes::ICANON | LocalModes::ECHO) {
+        // Before it has set the speed an application is not done, and the speed does the flags' work.
+        if termios.output_speed() != POISON_BAUD && !flags.intersects(LocalModes::ICANON | LocalModes::ECHO) {
             flags |= POISON_FLAGS;
         }
         if flags != termios.local_modes {
             termios.local_modes = flags;
-            let _ = tcsetattr(&self.master, OptionalActions::Now, &termios);
+            tcsetattr(&self.master, OptionalActions::Now, &termios).ok()?;
+            // That is reported like any other setting. What the application set meanwhile is seen all the same.
+            let _ = rustix::io::read(&self.master, &mut [0u8; 1]);
+            termios = tcgetattr(&self.master).ok()?;
         }
-        news
+        self.note(&termios)
     }
 
-    /// The last user has left: throws away what it did not read and makes the line as new.
-    pub(crate) fn reset(&mut self) -> io::Result<Reset> {
+    /// The last user has left: throws away what it did not read and makes the line as new. Comes first of all
+    /// that has to be done then, for the sake of whoever opens it next.
+    pub(crate) fn reset(&mut self) -> io::Result<()> {
         self.seen = None;
         self.settle_at = None;
-        // First what the next user would trip over, should it be quick.
-        prepare(&self.master)?;
-        // A user that died may have left the port exclusive, which would lock it for ever.
+        prepare(&self.master, &self.unused)
+    }
+
+    /// A user that died may have left the port exclusive, which would lock it for ever. Opens the far end, so that
+    /// inotify has to be muted.
+    pub(crate) fn unlock(&mut self) -> io::Result<Unlock> {
         match ioctl_tiocgptpeer(&self.master, open_flags()) {
             Ok(slave) => {
                 let _ = rustix::termios::ioctl_tiocnxcl(&slave);
-                Ok(Reset::Same)
+                Ok(Unlock::Same)
             }
             // Exclusive, and we are not privileged to open it: nobody else can either. Start over with a new PTY.
             Err(Errno::BUSY) if self.visit() != Visit::Here => {
-                (self.master, self.slave) = create()?;
+                (self.master, self.slave, self.unused) = create()?;
                 self.publish()?;
-                Ok(Reset::Renewed)
+                Ok(Unlock::Renewed)
             }
             // Somebody was quick and has it; their exclusiveness is their own.
-            Err(Errno::BUSY) => Ok(Reset::Same),
+            Err(Errno::BUSY) => Ok(Unlock::Same),
             Err(e) => Err(e.into()),
         }
     }
@@ -196,8 +207,8 @@ fn open_flags() -> OpenptFlags {
     OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC
 }
 
-/// A PTY in packet mode, nobody at its far end.
-fn create() -> io::Result<(OwnedFd, PathBuf)> {
+/// A PTY in packet mode, nobody at its far end: the master, the path of the slave, and the settings it begins with.
+fn create() -> io::Result<(OwnedFd, PathBuf, Termios)> {
     let master = openpt(open_flags())?;
     fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
     grantpt(&master)?;
@@ -206,21 +217,18 @@ fn create() -> io::Result<(OwnedFd, PathBuf)> {
     sys::packet_mode(&master)?;
     // The master hangs up only after a slave was open once.
     drop(ioctl_tiocgptpeer(&master, open_flags())?);
-    prepare(&master)?;
-    Ok((master, slave))
+    let mut unused = tcgetattr(&master)?;
+    unused.make_raw();
+    unused.control_modes |= ControlModes::CREAD | ControlModes::CLOCAL;
+    unused.local_modes = LocalModes::EXTPROC | POISON_FLAGS;
+    unused.set_speed(POISON_BAUD)?;
+    prepare(&master, &unused)?;
+    Ok((master, slave, unused))
 }
 
-/// Raw, reporting, poisoned; what an earlier user did not read is thrown away (on a master these calls act on
-/// the slave).
-fn prepare(master: &OwnedFd) -> io::Result<()> {
-    let mut termios = tcgetattr(master)?;
-    termios.make_raw();
-    termios.control_modes &=
-        !(ControlModes::CSTOPB | ControlModes::CRTSCTS | ControlModes::PARODD | ControlModes::CMSPAR);
-    termios.control_modes |= ControlModes::CREAD | ControlModes::CLOCAL;
-    termios.local_modes = LocalModes::EXTPROC | POISON_FLAGS;
-    termios.set_speed(POISON_BAUD)?;
-    tcsetattr(master, OptionalActions::Flush, &termios)?;
+/// Sets the line and throws away what an earlier user did not read (on a master these calls act on the slave).
+fn prepare(master: &OwnedFd, unused: &Termios) -> io::Result<()> {
+    tcsetattr(master, OptionalActions::Flush, unused)?;
     tcflush(master, QueueSelector::OFlush)?;
     // Our own setting is reported like any other; nobody else's can be, and data comes after it.
     let _ = rustix::io::read(master, &mut [0u8; 1]);

@@ -68,7 +68,15 @@ impl SerialLine {
             })
             .exclusive(options.exclusive)
             .preserve_dtr_on_open();
-        let mut tty = builder.open_native().map_err(|e| open_error(e, path, port))?;
+        // The last user of a virtual port may have left so recently that the port is made ready for the next one
+        // while we set it, which serialport takes for a refusal.
+        let mut tries = 0..5;
+        let mut tty = loop {
+            match builder.clone().open_native() {
+                Err(e) if e.description.contains("did not apply") && tries.next().is_some() => {}
+                done => break done.map_err(|e| open_error(e, path, port))?,
+            }
+        };
 
         let mut warnings = Vec::new();
         if let Some(on) = options.dtr {
