@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use hilrig_contract::{
-    ActionDescriptor, AppInfo, AppSpec, AppStatus, ConfigSet, ConfigView, INTERFACE_NAME, INTERFACE_VERSION,
-    Invoked, JobRecord, Status, Topic,
+    ActionDescriptor, AppInfo, AppSpec, AppStatus, ConfigSet, ConfigView, Invoked, JobRecord, Status, Topic,
 };
 use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
@@ -15,6 +14,7 @@ use crate::events::lock;
 use crate::hosted_jobs::HostedJobs;
 use crate::local::{accept_args, blocking, find_action};
 use crate::peer::PeerError;
+use crate::status::status_of;
 use crate::supervisor::{Ended, Host, HostWatcher, Link};
 use crate::watch::status_event;
 use crate::{Answer, Backend, Bus, ConfigStore, Invoke, Jobs, LogTail, Logbook, Root};
@@ -118,34 +118,6 @@ impl HostedApp {
         };
         status.error = format!("host process {name} (pid {pid}) does not answer ({error}); {what}");
         status
-    }
-}
-
-/// The status of a built-in app: the keys that every app has, and what the app itself says.
-pub(crate) fn status_of(spec: &AppSpec, root: &Root, app: AppStatus, host_pid: Option<u32>) -> Status {
-    let mut more = Map::new();
-    let path = |path: std::path::PathBuf| Value::from(path.to_string_lossy().into_owned());
-    more.insert("configPath".to_owned(), path(root.config_file(spec.id)));
-    more.insert("logPath".to_owned(), path(root.log_file(spec.id)));
-    if spec.hosted_role {
-        more.insert("processModel".to_owned(), "hosted-role".into());
-        more.insert("roleAppId".to_owned(), spec.id.into());
-    }
-    more.extend(app.fields);
-    more.extend(app.metrics);
-    let run = app.run.as_ref();
-    Status {
-        interface_name: INTERFACE_NAME.to_owned(),
-        interface_version: INTERFACE_VERSION,
-        app_id: spec.id.to_owned(),
-        app_title: spec.title.to_owned(),
-        running: run.is_some(),
-        pid: run.map(|run| run.pid),
-        host_running: host_pid.is_some(),
-        host_pid,
-        boot_id: run.map_or_else(String::new, |run| format!("{}:{}:{}", spec.id, run.pid, run.nonce)),
-        error: app.error,
-        more,
     }
 }
 

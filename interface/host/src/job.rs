@@ -248,14 +248,8 @@ impl JobHandle {
             return;
         }
         let news = record.state != data.state;
-        let set = |out: &mut Output, text: &str| {
-            *out = Output::default();
-            if !text.is_empty() {
-                out.push(text);
-            }
-        };
-        set(&mut data.stdout, &record.stdout);
-        set(&mut data.stderr, &record.stderr);
+        data.stdout = Output::restore(&record.stdout);
+        data.stderr = Output::restore(&record.stderr);
         if !record.accepted_at.is_empty() {
             data.accepted_at = record.accepted_at;
         }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use hilrig_contract::{
     ActionDescriptor, App, AppInfo, AppSpec, AppStatus, Args, Call, ConfigSet, ConfigView, ContractError,
-    ErrorCode, INTERFACE_NAME, INTERFACE_VERSION, Invoked, Job, JobRecord, Status, Stop,
+    ErrorCode, Invoked, Job, JobRecord, Status, Stop,
 };
 use serde_json::{Map, Value};
 
 use crate::config_file::matches_pattern;
 use crate::dispatch::panic_text;
 use crate::exclusive::Turns;
+use crate::status::status_of;
 use crate::watch::watch_status;
 use crate::{Answer, Backend, Bus, ConfigStore, Invoke, JobHandle, Jobs, LogTail, Logbook, Root};
 
@@ -218,31 +219,7 @@ impl Inner {
     }
 
     fn status(&self, app: AppStatus) -> Status {
-        let spec = self.app.spec();
-        let mut more = Map::new();
-        let mut put = |key: &str, value: String| more.insert(key.to_owned(), Value::String(value));
-        put("configPath", self.config.file().to_string_lossy().into_owned());
-        put("logPath", self.root.log_file(spec.id).to_string_lossy().into_owned());
-        if spec.hosted_role {
-            put("processModel", "hosted-role".to_owned());
-            put("roleAppId", spec.id.to_owned());
-        }
-        more.extend(app.fields);
-        more.extend(app.metrics);
-        let pid = app.run.as_ref().map(|run| run.pid);
-        Status {
-            interface_name: INTERFACE_NAME.to_owned(),
-            interface_version: INTERFACE_VERSION,
-            app_id: spec.id.to_owned(),
-            app_title: spec.title.to_owned(),
-            running: pid.is_some(),
-            pid,
-            host_running: true,
-            host_pid: Some(std::process::id()),
-            boot_id: app.run.map_or_else(String::new, |run| format!("{}:{}:{}", spec.id, run.pid, run.nonce)),
-            error: app.error,
-            more,
-        }
+        status_of(self.app.spec(), &self.root, app, Some(std::process::id()))
     }
 }
 

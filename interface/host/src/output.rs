@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 
 use hilrig_contract::MAX_JOB_OUTPUT;
 
+/// How the line begins that tells what is missing.
+const CUT: &str = "[truncated: ";
+
 /// Kept text, always ending in a line end unless empty.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
@@ -14,6 +17,23 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    /// Takes over what [`Output::text`] of another process gave, and what it had cut.
+    pub fn restore(text: &str) -> Self {
+        let mut out = Self::default();
+        let cut = text.strip_prefix(CUT).and_then(|rest| rest.split_once(" bytes cut here]\n"));
+        let text = match cut.and_then(|(cut, rest)| Some((cut.parse().ok()?, rest))) {
+            Some((cut, rest)) => {
+                out.cut = cut;
+                rest
+            }
+            None => text,
+        };
+        if !text.is_empty() {
+            out.push(text);
+        }
+        out
+    }
+
     /// Adds `text` as one line, or several if it has line ends inside.
     pub fn push(&mut self, text: &str) {
         for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
@@ -54,7 +74,7 @@ impl Output {
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(self.bytes + 48);
         if self.cut > 0 {
-            text.push_str(&format!("[truncated: {} bytes cut here]\n", self.cut));
+            text.push_str(&format!("{CUT}{} bytes cut here]\n", self.cut));
         }
         for line in &self.lines {
             text.push_str(line);
@@ -98,6 +118,7 @@ mod tests {
         assert!(text.starts_with("[truncated: ") && text.ends_with("\nthe end\n"));
         let cut: usize = text["[truncated: ".len()..].split(' ').next().unwrap().parse().unwrap();
         assert_eq!(cut + out.bytes(), 10_486 * 100 + 8);
+        assert_eq!(Output::restore(&text).text(), text, "the same in another process");
     }
 
     #[test]

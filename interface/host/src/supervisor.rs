@@ -2,11 +2,8 @@
 //! it ended. Never starts one by itself, never restarts one, and knows nothing of runs and jobs.
 
 use std::fs;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,18 +11,15 @@ use hilrig_contract::{INTERFACE_VERSION, Ping, Topic};
 use hilrig_port::Runtime;
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::events::lock;
-use crate::peer::{Peer, REPLY_OF_HOST, Unasked, shorten};
+use crate::peer::{Peer, REPLY_OF_HOST, Unasked};
 use crate::process::{Exit, Process};
-use crate::{Bus, Root};
+use crate::{Bus, Root, host_start};
 
-/// Time for a host process to come up.
-const START: Duration = Duration::from_secs(10);
 /// Time for a request that a host process answers from memory.
 const ANSWER: Duration = Duration::from_secs(2);
 /// Time for a host process to end, or to take a new connection, after its connection was lost.
@@ -234,53 +228,13 @@ impl Host {
             return Ok(link);
         }
         self.clean_up().await;
-        let log = self.root.host_log(&self.name);
-        let cannot = |e: io::Error| self.trouble(format!("cannot be started: {e}"));
-        let errors = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .map_err(|e| self.trouble(format!("cannot be started: its log {}: {e}", log.display())))?;
-        let said_before = errors.metadata().map_or(0, |m| m.len());
-        // The program that runs now, even if its file has been replaced or removed.
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("hilrig")
-            .args(["host", &self.name, "--root"])
-            .arg(self.root.dir())
-            .current_dir(self.root.dir())
-            .env("HILRIG_RUNTIME_DIR", self.root.runtime_dir())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(errors)
-            .spawn()
-            .map_err(cannot)?;
-        let stdout = child.stdout.take();
-        let process = Process::of_child(child).map_err(cannot)?;
-        let pid = process.pid();
-        let said = || last_line(&log, said_before).map_or_else(String::new, |line| format!(": {line}"));
         let mut stopping = self.stopping.subscribe();
-        let ready = tokio::select! {
-            ready = tokio::time::timeout(START, is_ready(stdout)) => ready,
-            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {
-                process.kill().await;
-                return Err(self.stopping());
-            }
+        let process = tokio::select! {
+            process = host_start::start(&self.root, &self.name) => process.map_err(|why| self.trouble(why))?,
+            // What was begun is killed with the future.
+            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => return Err(self.stopping()),
         };
-        match ready {
-            Ok(true) => {}
-            Ok(false) => {
-                let exit = match tokio::time::timeout(ANSWER, process.exited()).await {
-                    Ok(exit) => exit,
-                    Err(_) => process.kill().await,
-                };
-                return Err(self.trouble(format!("(pid {pid}) did not come up, it {exit}{}", said())));
-            }
-            Err(_) => {
-                process.kill().await;
-                let seconds = START.as_secs();
-                return Err(self.trouble(format!("(pid {pid}) did not come up in {seconds} s{}", said())));
-            }
-        }
+        let pid = process.pid();
         match self.greet().await {
             Ok((found, peer, unasked)) if found == pid => {
                 tracing::info!("host process {} (pid {pid}) started", self.name);
@@ -517,39 +471,5 @@ pub(crate) fn params(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         _ => Map::new(),
-    }
-}
-
-/// Reads a starting process's standard output for its one line.
-async fn is_ready(stdout: Option<std::process::ChildStdout>) -> bool {
-    let Some(Ok(stdout)) = stdout.map(tokio::process::ChildStdout::from_std) else { return false };
-    let mut line = String::new();
-    let read = BufReader::new(stdout.take(256)).read_line(&mut line).await;
-    read.is_ok() && line.trim_end() == "ready"
-}
-
-/// The last line of what was written to `log` after `from`.
-fn last_line(log: &Path, from: u64) -> Option<String> {
-    let mut file = fs::File::open(log).ok()?;
-    let from = from.max(file.metadata().ok()?.len().saturating_sub(64 << 10));
-    file.seek(SeekFrom::Start(from)).ok()?;
-    let mut text = Vec::new();
-    file.take(64 << 10).read_to_end(&mut text).ok()?;
-    let text = String::from_utf8_lossy(&text);
-    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(shorten)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_line_of_a_log_is_what_was_said_last() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("host.log");
-        fs::write(&log, "an old trouble\n").unwrap();
-        assert_eq!(last_line(&log, 15), None);
-        fs::write(&log, "an old trouble\nfirst\nthe port is busy\n\n").unwrap();
-        assert_eq!(last_line(&log, 15).unwrap(), "the port is busy");
     }
 }

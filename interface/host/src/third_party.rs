@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use hilrig_contract::{
     ActionDescriptor, ArgDescriptor, ArgType, ConfigEntry, ConfigPath, ConfigSet, ConfigView, ContractError,
-    ErrorCode, INTERFACE_NAME, INTERFACE_VERSION, JobRecord, JobState, MAX_JOB_OUTPUT, Status, ValueKind,
+    ErrorCode, INTERFACE_NAME, INTERFACE_VERSION, JobRecord, JobState, Status, ValueKind,
 };
 use serde_json::{Map, Value};
 
@@ -63,6 +63,14 @@ impl Answer {
             Value::Object(map) if map.is_empty() => Some(vec![]),
             _ => None,
         })
+    }
+
+    /// All of it: the job keeps what there is room for.
+    fn output(&mut self, key: &str) -> String {
+        match self.0.remove(key) {
+            Some(Value::String(text)) => text,
+            _ => String::new(),
+        }
     }
 
     fn optional_text(&mut self, key: &str) -> Option<String> {
@@ -290,8 +298,8 @@ pub(crate) fn job(
             Some(Value::Object(result)) => result,
             _ => Map::new(),
         },
-        stdout: output(answer.0.remove("stdout")),
-        stderr: output(answer.0.remove("stderr")),
+        stdout: answer.output("stdout"),
+        stderr: answer.output("stderr"),
         error: None,
         duration_ms: answer.0.get("durationMs").and_then(Value::as_u64).unwrap_or(0),
     };
@@ -347,14 +355,6 @@ fn time(value: Option<Value>) -> Option<String> {
                 _ => byte.is_ascii_digit(),
             })
     })
-}
-
-/// The end of an output, as much as is kept.
-fn output(value: Option<Value>) -> String {
-    let Some(Value::String(text)) = value else { return String::new() };
-    let start = text.len().saturating_sub(MAX_JOB_OUTPUT + 1);
-    let start = (start..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    text[start..].to_owned()
 }
 
 #[cfg(test)]
@@ -442,8 +442,6 @@ mod tests {
         for wrong in [json!({}), json!({"state": "cancelled"}), json!({"state": 3})] {
             assert!(take(wrong).is_err());
         }
-        let long = take(json!({"state": "running", "stdout": "ä".repeat(MAX_JOB_OUTPUT)})).unwrap();
-        assert!(long.stdout.len() <= MAX_JOB_OUTPUT + 1);
     }
 
     /// Any JSON, with the contract's own keys in it more often than not.
