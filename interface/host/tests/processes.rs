@@ -593,6 +593,19 @@ fn a_third_party_app_that_dies_says_why_and_is_started_again() {
 }
 
 #[test]
+fn a_third_party_app_does_not_outlive_a_killed_daemon() {
+    let mut bench = Bench::new();
+    if with_counter(&bench).is_none() {
+        return;
+    }
+    bench.serve();
+    bench.done("counter", "count");
+    let pid = bench.host_pid("counter");
+    bench.end("KILL");
+    gone(pid);
+}
+
+#[test]
 fn a_third_party_app_cannot_make_anybody_wait() {
     let mut bench = Bench::new();
     if with_counter(&bench).is_none() {
@@ -613,9 +626,5 @@ fn a_third_party_app_cannot_make_anybody_wait() {
     assert!(["queued", "running"].contains(&job["state"].as_str().unwrap()), "{job}");
     bench.call("action.job.cancel", json!({"appId": "counter", "jobId": id}));
     assert_eq!(bench.finished("counter", &id)["state"], "canceled");
-    let pid = until("the process is known", || {
-        bench.call("app.list", json!({}))["apps"][3]["appId"].as_str().map(str::len)
-    });
-    assert!(pid > 0);
     assert_eq!(bench.end("TERM"), Some(0));
 }
