@@ -16,11 +16,11 @@ fn hosts(sandbox: &Sandbox) -> Vec<Process> {
 
 /// What everybody has to hear once the host of `app` is dead.
 #[track_caller]
-fn told(conn: &mut Conn, subscriber: &mut Conn, app: &str, killed: Instant) {
+fn told(conn: &mut Conn, subscriber: &mut Conn, app: &str, killed: Instant) -> Duration {
     let event = subscriber.event_with(|e| {
         e["event"] == "status.changed" && e["params"]["appId"] == app && e["params"]["running"] == false
     });
-    println!("{app}: death told after {:?}", killed.elapsed());
+    let took = killed.elapsed();
     let reason = |of: &Value| of["error"].as_str().unwrap_or_default().to_lowercase();
     let says_so = |why: &str| why.contains("kill") || why.contains("signal 9");
     assert!(says_so(&reason(&event["params"])), "{event}");
@@ -29,6 +29,7 @@ fn told(conn: &mut Conn, subscriber: &mut Conn, app: &str, killed: Instant) {
     assert_eq!((&status["hostRunning"], &status["hostPid"]), (&json!(false), &json!(null)), "{status}");
     assert_eq!(status["bootId"], "");
     assert!(says_so(&reason(&status)), "{status}");
+    took
 }
 
 #[test]
@@ -40,7 +41,7 @@ fn kill_9_of_a_host_is_told_and_survived() {
     let mut subscriber = daemon.connect();
     subscriber.call("events.subscribe", json!({"topics": ["status.changed"]}));
     conn.set("bridge", "near.url", "pty:near");
-    let mut boots = Vec::new();
+    let (mut boots, mut told_after) = (Vec::new(), Vec::new());
     for kill in 0..KILLS {
         // A new name each time: the link of the last life has to go by itself.
         let far = format!("far-{kill}");
@@ -65,13 +66,16 @@ fn kill_9_of_a_host_is_told_and_survived() {
         subscriber.events.clear();
         let killed = Instant::now();
         signal(host[0].pid, Signal::KILL);
-        told(&mut conn, &mut subscriber, "bridge", killed);
+        told_after.push(told(&mut conn, &mut subscriber, "bridge", killed));
         let record = conn.end_of_job("bridge", &soak);
         assert_eq!(record["state"], "failed", "a job of a dead host is over: {record:?}");
         traffic.cut_off();
         assert!(hosts(&sandbox).is_empty(), "{:?}", hosts(&sandbox));
         conn.act("bridge", "run_stop", json!({}));
     }
+    told_after.sort_unstable();
+    println!("deaths were told after {told_after:?}");
+    assert!(told_after[KILLS / 2] < Duration::from_millis(200), "half of them in time: {told_after:?}");
     // After all that, a run like any other.
     conn.act("bridge", "run_start", json!({}));
     let far = sandbox.port(&format!("far-{}", KILLS - 1));

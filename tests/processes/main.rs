@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // test code
 
+mod additive;
 mod config_kill;
 mod daemon_kill;
 mod ends;
 mod host_kill;
+mod hostile;
 mod traffic;
