@@ -31,11 +31,18 @@ pub(crate) struct HostedApp {
     host: Arc<Host>,
     bus: Arc<Bus>,
     logbook: Arc<Logbook>,
-    /// The last that the host process said.
-    known: Mutex<Option<Status>>,
+    known: Mutex<Known>,
     /// Why the last host process ended against its will, until a run starts again.
     trouble: Arc<Mutex<String>>,
     me: Weak<Self>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The last that the host process said, while it lives.
+    status: Option<Status>,
+    /// Counts what came unasked. An answer to a question from before it is older than what is known.
+    news: u64,
 }
 
 impl std::fmt::Debug for HostedApp {
@@ -81,6 +88,7 @@ impl HostedApp {
     }
 
     async fn ask_status(&self) -> Status {
+        let news = lock(&self.known).news;
         let Some(link) = self.host.link() else { return self.stopped() };
         let params = || Map::from_iter([("appId".to_owned(), Value::from(self.spec.id))]);
         let answer = match link.peer().ask("status.get", params(), ANSWER).await {
@@ -92,23 +100,38 @@ impl HostedApp {
             answer => answer,
         };
         match answer {
-            Ok(status) => self.heard(status),
+            Ok(status) => {
+                let status = self.complete(status);
+                let mut known = lock(&self.known);
+                if known.news == news {
+                    known.status = Some(status.clone());
+                }
+                status
+            }
             Err(error) => self.last_known(&link, &error),
         }
     }
 
-    /// Remembers what the host process said of the app, and adds what it cannot know.
-    fn heard(&self, mut status: Status) -> Status {
+    /// Adds to a status what the host process cannot know: why the one before it ended.
+    fn complete(&self, mut status: Status) -> Status {
         if status.error.is_empty() && !status.running {
             status.error.clone_from(&lock(&self.trouble));
         }
-        *lock(&self.known) = Some(status.clone());
         status
+    }
+
+    /// Tells subscribers of a run that is there already, unless they have heard something newer.
+    fn tell_run(&self, status: &Status, news: u64) {
+        let mut known = lock(&self.known);
+        if status.running && known.news == news {
+            known.news += 1;
+            self.bus.publish(Topic::StatusChanged, self.spec.id, status_event(status));
+        }
     }
 
     fn last_known(&self, link: &Link, error: &PeerError) -> Status {
         let (name, pid) = (self.host.name(), link.pid());
-        let last = lock(&self.known).clone();
+        let last = lock(&self.known).status.clone();
         let (mut status, what) = match last {
             Some(status) => (status, "this is its last known state"),
             None => (
@@ -129,8 +152,9 @@ impl HostWatcher for HostedApp {
     fn up(&self, link: &Link) -> Option<JoinHandle<()>> {
         let (me, link) = (self.me.upgrade()?, link.clone());
         Some(tokio::spawn(async move {
+            let news = lock(&me.known).news;
             let status = me.ask_status().await;
-            me.bus.publish(Topic::StatusChanged, me.spec.id, status_event(&status));
+            me.tell_run(&status, news);
             me.jobs.sync_all(&link).await;
         }))
     }
@@ -145,10 +169,14 @@ impl HostWatcher for HostedApp {
                 return;
             }
             Topic::StatusChanged => {
-                if let Some(status) = params.get_mut("status").map(Value::take)
-                    && let Ok(status) = serde_json::from_value(status)
-                {
-                    params = status_event(&self.heard(status));
+                let status = params.get_mut("status").map(Value::take);
+                if let Some(Ok(status)) = status.map(serde_json::from_value) {
+                    let status = self.complete(status);
+                    params = status_event(&status);
+                    let mut known = lock(&self.known);
+                    known.news += 1;
+                    known.status = Some(status);
+                    return self.bus.publish(topic, self.spec.id, params);
                 }
             }
             Topic::Log | Topic::Metrics => {}
@@ -157,7 +185,11 @@ impl HostWatcher for HostedApp {
     }
 
     fn down(&self, ended: &Ended) {
-        let was_running = lock(&self.known).take().is_some_and(|status| status.running);
+        let was_running = {
+            let mut known = lock(&self.known);
+            known.news += 1;
+            known.status.take().is_some_and(|status| status.running)
+        };
         if !ended.in_order || was_running {
             lock(&self.trouble).clone_from(&ended.reason);
         }
