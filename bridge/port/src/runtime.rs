@@ -55,10 +55,9 @@ impl Runtime {
         if meta.uid() != me {
             return Err(fail(format!("belongs to another user (uid {}, this is uid {me})", meta.uid())));
         }
-        if meta.mode() & 0o077 != 0 {
-            // Ours, but open to others: close it rather than trust it.
-            fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))
-                .map_err(|e| fail(format!("is open to other users and cannot be closed: {e}")))?;
+        // Refused, not closed: it may be a directory with another purpose, such as /tmp itself.
+        if meta.mode() & 0o022 != 0 {
+            return Err(fail("can be written to by other users".into()));
         }
         Ok(Self { dir })
     }
@@ -229,9 +228,10 @@ mod tests {
         assert_eq!(fs::metadata(runtime.dir()).unwrap().mode() & 0o777, 0o700);
         let open = tmp.path().join("open");
         fs::create_dir(&open).unwrap();
-        fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        Runtime::at(open.clone()).unwrap();
-        assert_eq!(fs::metadata(open).unwrap().mode() & 0o777, 0o700);
+        fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
+        let refused = Runtime::at(open.clone()).unwrap_err().to_string();
+        assert!(refused.contains("can be written to by other users; set HILRIG_RUNTIME_DIR"), "{refused}");
+        assert_eq!(fs::metadata(open).unwrap().mode() & 0o1777, 0o1777);
         let link = tmp.path().join("link");
         std::os::unix::fs::symlink(runtime.dir(), &link).unwrap();
         assert!(Runtime::at(link).unwrap_err().to_string().contains("is not a directory"));

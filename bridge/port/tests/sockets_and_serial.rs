@@ -261,6 +261,10 @@ fn errors_of_serial_ports_say_what_to_do() {
     let (tmp, runtime) = runtime();
     let e = refused("/dev/ttyUSB99", &runtime).to_string();
     assert!(e.starts_with("/dev/ttyUSB99: there is no such port; "), "{e}");
+    let dangling = tmp.path().join("dangling");
+    std::os::unix::fs::symlink("/dev/pts/999999", &dangling).unwrap();
+    let e = refused(dangling.to_str().unwrap(), &runtime).to_string();
+    assert!(e.contains("the program that made this virtual port is gone"), "{e}");
     let file = tmp.path().join("file");
     std::fs::write(&file, "").unwrap();
     assert!(matches!(refused(file.to_str().unwrap(), &runtime), PortError::NotAPort { .. }));

@@ -150,7 +150,7 @@ fn check_path(path: &Path, port: &str) -> Result<(), PortError> {
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(PortError::NotFound { port: port.to_owned(), hint: ports::what_is_there() });
+            return Err(not_found(path, port));
         }
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(permission(path, port)),
         Err(e) => return Err(PortError::io(&port, "look at the port", e)),
@@ -160,6 +160,20 @@ fn check_path(path: &Path, port: &str) -> Result<(), PortError> {
     } else {
         Err(PortError::NotAPort { port: port.to_owned() })
     }
+}
+
+fn not_found(path: &Path, port: &str) -> PortError {
+    let hint = match fs::read_link(path) {
+        Ok(to) if to.starts_with("/dev/pts") => {
+            "the program that made this virtual port is gone; start it again".to_owned()
+        }
+        Ok(to) => format!("the name leads to {}, which is gone; {}", to.display(), ports::what_is_there()),
+        Err(_) if crate::runtime::dir_from_env().is_some_and(|dir| path.starts_with(dir)) => {
+            "no program has made a virtual port of this name".to_owned()
+        }
+        Err(_) => ports::what_is_there(),
+    };
+    PortError::NotFound { port: port.to_owned(), hint }
 }
 
 fn permission(path: &Path, port: &str) -> PortError {
@@ -201,9 +215,7 @@ fn open_error(e: serialport::Error, path: &Path, port: &str) -> PortError {
             PortError::Busy { port: port.to_owned(), holder }
         }
         ErrorKind::Io(io::ErrorKind::PermissionDenied) => permission(path, port),
-        ErrorKind::Io(io::ErrorKind::NotFound) => {
-            PortError::NotFound { port: port.to_owned(), hint: ports::what_is_there() }
-        }
+        ErrorKind::Io(io::ErrorKind::NotFound) => not_found(path, port),
         ErrorKind::Io(kind) => PortError::io(&port, "open the port", io::Error::new(kind, e.description)),
         // ENOTTY, which serialport passes on by its old name only.
         _ if e.description.contains("typewriter") => PortError::NotAPort { port: port.to_owned() },
