@@ -215,3 +215,30 @@ fn tcp_beyond_this_machine_needs_a_token() {
     ));
     assert!(one_sentence(&other, 3).contains("no-token"));
 }
+
+/// Runs a command with its stderr on a terminal and gives what that showed.
+fn on_a_terminal(mut command: std::process::Command) -> (Option<i32>, String) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&screen).and_then(|()| unlockpt(&screen)).unwrap();
+    let name = ptsname(&screen, Vec::new()).unwrap();
+    let terminal = std::fs::OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(terminal).spawn().unwrap();
+    drop(command);
+    let mut shown = Vec::new();
+    // The end of a terminal is an error.
+    let _ = std::io::Read::read_to_end(&mut std::fs::File::from(screen), &mut shown);
+    (child.wait().unwrap().code(), String::from_utf8_lossy(&shown).into_owned())
+}
+
+#[test]
+fn waiting_shows_progress_on_a_terminal() {
+    let sandbox = Sandbox::new();
+    let daemon = sandbox.daemon();
+    daemon.connect().act("bridge", "run_start", json!({}));
+    let wait = ["action", "invoke", "bridge", "soak", "durationSeconds=1", "--wait"];
+    let (code, shown) = on_a_terminal(sandbox.command(wait));
+    assert_eq!(code, Some(0), "{shown:?}");
+    assert!(shown.contains('\r') && shown.contains("running"), "progress: {shown:?}");
+    assert!(shown.lines().last().unwrap().contains("succeeded"), "{shown:?}");
+}
