@@ -461,6 +461,52 @@ async fn case_78_nesting() {
     assert_eq!(code_of(&bench.line(unclosed).await).0, "E_BAD_ARG");
 }
 
+proptest::proptest! {
+    /// Any bytes, and anything near a request: one line comes back, and it is a reply.
+    #[test]
+    fn whatever_comes_is_answered_by_one_reply(
+        method in "(ping|status.get|config.get|action.list|events.subscribe|log.tail|[a-z.]{0,9})",
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80),
+        params in json_value(),
+        cut in 0usize..200,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bench = Bench::new();
+            bench.line(&bytes).await;
+            let id = params.to_string();
+            let mut line = format!(r#"{{"id":{id},"method":{},"params":{id}}}"#, Value::from(method)).into_bytes();
+            let reply = String::from_utf8(bench.dispatcher.answer(&line, &bench.session).await).unwrap();
+            assert!(reply.starts_with(&format!(r#"{{"id":{id},"ok":"#)), "{reply}");
+            line.truncate(cut);
+            bench.line(&line).await;
+            let spliced = line.len() / 2;
+            line.splice(spliced..spliced, bytes);
+            bench.line(&line).await;
+        });
+    }
+}
+
+fn json_value() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        Just(json!("bridge")),
+    ];
+    let key = "(appId|topics|lines|cursor|args|value|.{0,3})";
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(key, inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
 #[tokio::test]
 async fn additions() {
     let bench = Bench::new();
@@ -471,10 +517,14 @@ async fn additions() {
     assert_eq!(description["serverName"], "hilrig");
     let again = bench.ok("interface.describe", json!({})).await;
     assert_eq!(again["instanceId"], description["instanceId"]);
-    bench.run("run_start", json!({})).await;
+    for _ in 0..2 {
+        bench.run("run_start", json!({})).await;
+    }
     let tail = bench.ok("log.tail", json!({"appId": "bridge", "lines": "5"})).await;
-    assert_eq!(tail["lines"].as_array().unwrap().len(), 1);
-    assert!(tail["lines"][0].as_str().unwrap().contains("run_start"));
+    let lines: Vec<&str> = tail["lines"].as_array().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
+    assert_eq!(lines.len(), 3, "what an action says is in the log, and its end");
+    assert!(lines[1].ends_with("INFO  run_start: already running"), "{}", lines[1]);
+    assert!(lines[2].starts_with("20") && lines[2].ends_with("): done"), "{}", lines[2]);
     let cursor = tail["cursor"].clone();
     let tail = bench.ok("log.tail", json!({"appId": "bridge", "cursor": cursor})).await;
     assert_eq!(tail["lines"], json!([]));

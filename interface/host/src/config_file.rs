@@ -149,11 +149,10 @@ pub(crate) fn edit(text: &str, key: &str, value: &Value) -> Option<String> {
 /// Where a first key of no table goes, in a document that starts with a table: above the comment that belongs to the
 /// table, but not above one that the file starts with.
 fn above_tables(document: &Document<&str>, text: &str) -> Option<usize> {
-    let headers = document.iter().map(|(_, item)| {
-        let table = item.as_table().filter(|table| !table.is_dotted() && !table.is_implicit())?;
-        Some(text[..table.span()?.start].rfind('\n').map_or(0, |at| at + 1))
-    });
-    let header = headers.collect::<Option<Vec<_>>>()?.into_iter().min()?;
+    let only_tables =
+        document.iter().all(|(_, item)| item.as_table().is_none_or(|t| !t.is_dotted()) && !item.is_value());
+    let first = first_header(document.as_table()).filter(|_| only_tables)?;
+    let header = text[..first].rfind('\n').map_or(0, |at| at + 1);
     let mut at = header;
     while let Some(line) =
         text[..at].split_inclusive('\n').next_back().filter(|l| l.trim_start().starts_with('#'))
@@ -161,6 +160,20 @@ fn above_tables(document: &Document<&str>, text: &str) -> Option<usize> {
         at -= line.len();
     }
     Some(if at == 0 { header } else { at })
+}
+
+/// Where the first `[table]` below `table` is; they may come in any order.
+fn first_header(table: &Table) -> Option<usize> {
+    let below = |table: &Table| {
+        let own = table.span().filter(|_| !table.is_implicit()).map(|span| span.start);
+        own.into_iter().chain(first_header(table)).min()
+    };
+    let starts = table.iter().filter_map(|(_, item)| match item {
+        Item::Table(table) => below(table),
+        Item::ArrayOfTables(tables) => tables.iter().filter_map(below).min(),
+        _ => None,
+    });
+    starts.min()
 }
 
 fn descend<'a>(root: &'a Item, path: &[&str]) -> Option<&'a Item> {
@@ -299,6 +312,7 @@ mod tests {
     fn a_first_key_without_table_stays_below_the_files_own_comment() {
         for (text, want) in [
             ("# file\n[serial]\n", "# file\non = true\n\n[serial]\n"),
+            ("# file\n[serial.more]\n[serial]\n", "# file\non = true\n\n[serial.more]\n[serial]\n"),
             ("# file\n\n# line\n[serial]\n", "# file\n\non = true\n\n# line\n[serial]\n"),
             ("[serial]\r\nbaud = 1\r\n", "on = true\r\n\r\n[serial]\r\nbaud = 1\r\n"),
         ] {
@@ -322,6 +336,39 @@ mod tests {
             assert_eq!(parse(&keys(), &edited).values.get("serial.baud"), None, "out of range on purpose");
         }
         assert_eq!(edit("serial = 5", "serial.baud", &json!(5)), None);
+    }
+
+    proptest::proptest! {
+        /// Whatever file there is: one key takes the new value, the others keep theirs, and no comment is lost.
+        #[test]
+        fn an_edit_changes_one_value(
+            lines in proptest::collection::vec(proptest::sample::select(&[
+                "# note", "", "on = false", "name = 'a' # why", "[serial]", "[ serial ] # x", "baud = 9600",
+                "serial.baud=1_200", "gap=0.5", "serial.gap = 2", "serial = { gap = 1.0 }", "[serial.more]",
+                "profile = \"\"\"lab\"\"\"", "\"name\" = 'b'", "  on=true", "broken", "\u{feff}",
+            ][..]), 0..9),
+            (key, value) in proptest::sample::select(vec![
+                ("profile", json!("prod")), ("serial.baud", json!(300)), ("serial.gap", json!(3.25)),
+                ("name", json!("x")), ("on", json!(true)), ("on", json!(false)),
+            ]),
+            crlf: bool,
+        ) {
+            let text = lines.join(if crlf { "\r\n" } else { "\n" });
+            let before = parse(&keys(), &text);
+            if let Some(edited) = edit(&text, key, &value) {
+                let mut want = before.values;
+                want.insert(key.to_owned(), value);
+                let after = parse(&keys(), &edited);
+                assert!(!after.broken, "{text:?} -> {edited:?}");
+                let sorted = |values: &Map<String, Value>| {
+                    values.iter().map(|(k, v)| (k.clone(), v.to_string())).collect::<std::collections::BTreeMap<_, _>>()
+                };
+                assert_eq!(sorted(&after.values), sorted(&want), "{text:?} -> {edited:?}");
+                assert_eq!(edited.matches('#').count(), text.matches('#').count());
+            } else {
+                assert!(before.broken || !before.problems.is_empty(), "{text:?}");
+            }
+        }
     }
 
     #[test]

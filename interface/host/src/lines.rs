@@ -119,6 +119,21 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn lines_are_what_a_split_gives(
+            input in proptest::collection::vec(proptest::sample::select(&b"ab\r\n"[..]), 0..200),
+            step in 1usize..50,
+        ) {
+            let mut want: Vec<_> = input.split(|b| *b == b'\n').collect();
+            if want.last().is_some_and(|last| last.is_empty()) {
+                want.pop();
+            }
+            let want: Vec<_> = want.iter().map(|l| Some(l.strip_suffix(b"\r").unwrap_or(l).to_vec())).collect();
+            assert_eq!(cut(&input, step).0, want);
+        }
+    }
+
     #[test]
     fn the_limit_is_exact_and_a_longer_line_is_told_once() {
         let mut input = vec![b'a'; MAX_LINE];

@@ -23,7 +23,7 @@ use crate::{Answer, Backend, Bus, ConfigStore, Invoke, JobHandle, Jobs, LogTail,
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Actions of one app at work at a time.
 const MAX_AT_WORK: usize = 256;
-/// What an action gets to end in when its app shuts down.
+/// How often a shutdown looks whether the actions have ended.
 const LOOK: Duration = Duration::from_millis(10);
 
 type Outcome = Result<Map<String, Value>, ContractError>;
@@ -197,6 +197,7 @@ impl Inner {
         } else {
             self.config.effective()?
         };
+        let job = &Logged { job, logbook: &self.logbook };
         let call = Call { action: &action.name, args, config: &config, root: self.root.dir(), job };
         catch_unwind(AssertUnwindSafe(|| self.app.invoke(call))).unwrap_or_else(|panic| {
             let message = format!("defect in {}: {}", action.name, panic_text(&*panic));
@@ -220,6 +221,42 @@ impl Inner {
 
     fn status(&self, app: AppStatus) -> Status {
         status_of(self.app.spec(), &self.root, app, Some(std::process::id()))
+    }
+}
+
+/// What an action says is in its job's record, and in the app's log too.
+struct Logged<'a> {
+    job: &'a JobHandle,
+    logbook: &'a Logbook,
+}
+
+impl Logged<'_> {
+    fn log(&self, level: &str, line: &str) {
+        self.logbook.write(self.job.app_id(), level, &format!("{}: {line}", self.job.action()));
+    }
+}
+
+impl Job for Logged<'_> {
+    fn id(&self) -> &str {
+        self.job.id()
+    }
+
+    fn out(&self, line: &str) {
+        self.job.out(line);
+        self.log("INFO", line);
+    }
+
+    fn warn(&self, line: &str) {
+        self.job.warn(line);
+        self.log("WARN", line);
+    }
+
+    fn stop(&self) -> Option<Stop> {
+        self.job.stop()
+    }
+
+    fn sleep(&self, time: Duration) -> Result<(), Stop> {
+        self.job.sleep(time)
     }
 }
 
