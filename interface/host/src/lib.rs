@@ -39,6 +39,8 @@ mod watch;
 #[cfg(test)]
 mod acceptance;
 #[cfg(test)]
+mod acceptance_jobs;
+#[cfg(test)]
 mod testing;
 
 pub use backend::{Answer, Backend, Invoke, LogTail};

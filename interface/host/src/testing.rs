@@ -252,3 +252,13 @@ pub(crate) fn code_of(reply: &Value) -> (String, Value) {
     assert_eq!(reply["ok"], false, "{reply}");
     (reply["error"]["code"].as_str().unwrap().to_owned(), reply["error"]["details"].clone())
 }
+
+/// Params of `action.invoke`.
+pub(crate) fn invoke(action: impl Into<Value>, args: Value) -> Value {
+    json!({"appId": "bridge", "actionName": action.into(), "args": args})
+}
+
+/// Params of `config.set`.
+pub(crate) fn set(key: &str, value: impl Into<Value>) -> Value {
+    json!({"appId": "bridge", "key": key, "value": value.into()})
+}
