@@ -49,7 +49,13 @@ impl Traffic {
     pub fn flows(&self) {
         for received in &self.received {
             let now = received.load(Ordering::Relaxed);
-            wait_for("bytes come through", || (received.load(Ordering::Relaxed) > now).then_some(()));
+            wait_for("bytes come through", || {
+                assert!(
+                    !self.readers.iter().any(JoinHandle::is_finished),
+                    "a byte is wrong, or a line is gone"
+                );
+                (received.load(Ordering::Relaxed) > now).then_some(())
+            });
         }
     }
 
@@ -129,6 +135,7 @@ fn read(line: &Line, seed: u64, received: &AtomicU64, drained: &AtomicBool) -> i
         for byte in &block[..n] {
             if *byte != pattern(seed, at) {
                 let what = format!("direction {seed}, byte {at}: {byte:#x} for {:#x}", pattern(seed, at));
+                println!("{what}");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, what));
             }
             at += 1;
