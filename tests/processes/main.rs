@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // test code
 
 mod additive;
+mod cable;
 mod config_kill;
 mod daemon_kill;
 mod ends;
