@@ -1,9 +1,11 @@
 //! What the daemon offers beyond V0: it describes itself rightly, and its logs can be read.
 
 use hilrig_tests::{
-    BAD_ARG, NOT_FOUND, Sandbox, UNSUPPORTED_APP, UNSUPPORTED_METHOD, bad_param, refusal, text, wait_for,
+    BAD_ARG, Line, NOT_FOUND, Sandbox, UNSUPPORTED_APP, UNSUPPORTED_METHOD, bad_param, pattern, refusal,
+    text, wait_for,
 };
 use serde_json::{Value, json};
+use std::io::{Read, Write};
 
 #[test]
 fn interface_describe_tells_the_truth() {
@@ -140,4 +142,51 @@ fn events_can_be_limited_to_an_app() {
     conn.end_of_job("bridge", &job);
     let over = |e: &Value| e["params"]["state"] == "succeeded";
     assert_eq!(one.event_with(over)["params"]["appId"], "bridge", "the first end that it hears of");
+}
+
+/// The far port as a TCP listener: one client after the other, every byte.
+#[test]
+fn a_bridge_to_tcp_carries_every_byte() {
+    let sandbox = Sandbox::new();
+    let daemon = sandbox.daemon();
+    let mut conn = daemon.connect();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    conn.set("bridge", "transportMode", "Ble");
+    let record = conn.try_act("bridge", "run_start", json!({}));
+    assert_eq!(record["state"], "failed");
+    assert!(record["error"]["message"].as_str().unwrap().contains("BLE"), "{record:?}");
+    conn.set("bridge", "transportMode", "Tcp");
+    conn.set("bridge", "far.tcp", format!("tcp-listen:{free}"));
+    conn.act("bridge", "run_start", json!({}));
+    let near = Line::open(&sandbox.port("bridge-a"));
+    let peer = |conn: &mut hilrig_tests::Conn, here: bool| {
+        wait_for("the bridge knows who is there", || {
+            let status = conn.status("bridge");
+            let ports = status["ports"].as_array()?;
+            (ports[0]["peerOpen"] == true && ports[1]["peerOpen"] == json!(here)).then_some(())
+        });
+    };
+    let mut carried = [0, 0];
+    for life in 0..3 {
+        let mut far = std::net::TcpStream::connect(free).unwrap();
+        peer(&mut conn, true);
+        let bytes: Vec<u8> = (0..50_000).map(|at| pattern(life, at)).collect();
+        let (there, sent) = (far.try_clone().unwrap(), bytes.clone());
+        std::thread::scope(|scope| {
+            scope.spawn(|| near.write(&sent).unwrap());
+            scope.spawn(|| (&there).write_all(&sent).unwrap());
+            let mut got = vec![0; bytes.len()];
+            far.read_exact(&mut got).unwrap();
+            assert!(got == bytes, "near to far");
+            assert!(near.read(bytes.len()).unwrap() == bytes, "far to near");
+        });
+        carried = carried.map(|n| n + bytes.len() as u64);
+        drop((far, there));
+        peer(&mut conn, false);
+    }
+    let status = conn.status("bridge");
+    let rows = status["traffic"].as_array().unwrap();
+    let out: Vec<u64> = rows.iter().map(|r| r["bytesOut"].as_u64().unwrap()).collect();
+    assert_eq!(out, carried, "{rows:?}");
+    assert_eq!(status["bytesLost"], 0);
 }
