@@ -47,7 +47,12 @@ pub fn doctor() -> Vec<Check> {
     let mut checks = vec![kernel()];
     checks.extend(runtime());
     checks.push(serial_ports());
-    checks.push(limit("real-time priority", Resource::Rtprio, "rtprio", "paced lines run with ordinary priority"));
+    checks.push(limit(
+        "real-time priority",
+        Resource::Rtprio,
+        "rtprio",
+        "paced lines run with ordinary priority",
+    ));
     checks.push(limit("locked memory", Resource::Memlock, "memlock", "buffers may be paged out"));
     checks.push(match access("/dev/cpu_dma_latency", Access::WRITE_OK) {
         Ok(()) => Check::ok("idle states", "/dev/cpu_dma_latency can be held"),
@@ -133,7 +138,9 @@ fn limit(name: &'static str, resource: Resource, item: &str, without: &str) -> C
         Check::missing(
             name,
             format!("limit {limit}"),
-            format!("{without}; raise {item} in /etc/security/limits.d or LimitRTPRIO/LimitMEMLOCK of the unit"),
+            format!(
+                "{without}; raise {item} in /etc/security/limits.d or LimitRTPRIO/LimitMEMLOCK of the unit"
+            ),
         )
     }
 }

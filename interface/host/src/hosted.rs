@@ -1,8 +1,9 @@
 //! A built-in app in the daemon: answers what files and the spec can answer, and has the rest answered by the app's
 //! host process. Runs nothing itself, and outlives any number of host processes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hilrig_contract::{
     ActionDescriptor, AppInfo, AppSpec, AppStatus, ConfigSet, ConfigView, Invoked, JobRecord, Status, Topic,
@@ -22,6 +23,10 @@ use crate::{Answer, Backend, Bus, ConfigStore, Invoke, Jobs, LogTail, Logbook, R
 /// Time for a host process to tell a status.
 const ANSWER: Duration = Duration::from_secs(1);
 
+/// How old an answered status may be. Within it, and while nothing is known to have changed, the host process is not
+/// asked again: however many clients ask, its run is disturbed 50 times a second at most.
+const FRESH: Duration = Duration::from_millis(20);
+
 /// A built-in app whose runs are in a host process.
 pub(crate) struct HostedApp {
     spec: AppSpec,
@@ -34,6 +39,8 @@ pub(crate) struct HostedApp {
     known: Mutex<Known>,
     /// Why the last host process ended against its will, until a run starts again.
     trouble: Arc<Mutex<String>>,
+    /// Counts what may have changed the status. An answer to a question from before it is older than what is known.
+    news: Arc<AtomicU64>,
     me: Weak<Self>,
 }
 
@@ -41,8 +48,8 @@ pub(crate) struct HostedApp {
 struct Known {
     /// The last that the host process said, while it lives.
     status: Option<Status>,
-    /// Counts what came unasked. An answer to a question from before it is older than what is known.
-    news: u64,
+    /// When it was asked for, and how much news there had been.
+    asked: Option<(Instant, u64)>,
 }
 
 impl std::fmt::Debug for HostedApp {
@@ -64,16 +71,18 @@ impl HostedApp {
         logbook: &Arc<Logbook>,
     ) -> Arc<Self> {
         let trouble = Arc::default();
+        let news = Arc::default();
         let jobs = Jobs::new(spec.id, Arc::clone(bus));
         let app = Arc::new_cyclic(|me| Self {
             root: root.clone(),
             config: Arc::new(ConfigStore::new(root, &spec)),
-            jobs: HostedJobs::new(spec.id, host, jobs, Arc::clone(&trouble)),
+            jobs: HostedJobs::new(spec.id, host, jobs, Arc::clone(&trouble), Arc::clone(&news)),
             host: Arc::clone(host),
             bus: Arc::clone(bus),
             logbook: Arc::clone(logbook),
             known: Mutex::default(),
             trouble,
+            news,
             me: Weak::clone(me),
             spec,
         });
@@ -87,8 +96,21 @@ impl HostedApp {
         status_of(&self.spec, &self.root, AppStatus { error, ..AppStatus::default() }, None)
     }
 
+    fn news(&self) -> u64 {
+        self.news.load(Ordering::SeqCst)
+    }
+
+    fn fresh(&self) -> Option<Status> {
+        let known = lock(&self.known);
+        let (at, news) = known.asked?;
+        (news == self.news() && at.elapsed() < FRESH).then(|| known.status.clone()).flatten()
+    }
+
     async fn ask_status(&self) -> Status {
-        let news = lock(&self.known).news;
+        if let Some(status) = self.fresh() {
+            return status;
+        }
+        let asked = (Instant::now(), self.news());
         let Some(link) = self.host.link() else { return self.stopped() };
         let params = || Map::from_iter([("appId".to_owned(), Value::from(self.spec.id))]);
         let answer = match link.peer().ask("status.get", params(), ANSWER).await {
@@ -103,8 +125,8 @@ impl HostedApp {
             Ok(status) => {
                 let status = self.complete(status);
                 let mut known = lock(&self.known);
-                if known.news == news {
-                    known.status = Some(status.clone());
+                if asked.1 == self.news() {
+                    *known = Known { status: Some(status.clone()), asked: Some(asked) };
                 }
                 status
             }
@@ -122,9 +144,9 @@ impl HostedApp {
 
     /// Tells subscribers of a run that is there already, unless they have heard something newer.
     fn tell_run(&self, status: &Status, news: u64) {
-        let mut known = lock(&self.known);
-        if status.running && known.news == news {
-            known.news += 1;
+        let _known = lock(&self.known);
+        if status.running && self.news() == news {
+            self.news.fetch_add(1, Ordering::SeqCst);
             self.bus.publish(Topic::StatusChanged, self.spec.id, status_event(status));
         }
     }
@@ -152,7 +174,7 @@ impl HostWatcher for HostedApp {
     fn up(&self, link: &Link) -> Option<JoinHandle<()>> {
         let (me, link) = (self.me.upgrade()?, link.clone());
         Some(tokio::spawn(async move {
-            let news = lock(&me.known).news;
+            let news = me.news();
             let status = me.ask_status().await;
             me.tell_run(&status, news);
             me.jobs.sync_all(&link).await;
@@ -162,6 +184,7 @@ impl HostWatcher for HostedApp {
     fn event(&self, link: &Link, topic: Topic, mut params: Map<String, Value>) {
         match topic {
             Topic::JobChanged => {
+                self.news.fetch_add(1, Ordering::SeqCst);
                 // Told on when the record here changes.
                 let Some(id) = params.get("jobId").and_then(Value::as_str).map(str::to_owned) else { return };
                 let (jobs, link) = (Arc::clone(&self.jobs), link.clone());
@@ -174,8 +197,8 @@ impl HostWatcher for HostedApp {
                     let status = self.complete(status);
                     params = status_event(&status);
                     let mut known = lock(&self.known);
-                    known.news += 1;
-                    known.status = Some(status);
+                    self.news.fetch_add(1, Ordering::SeqCst);
+                    *known = Known { status: Some(status), asked: None };
                     return self.bus.publish(topic, self.spec.id, params);
                 }
             }
@@ -187,7 +210,7 @@ impl HostWatcher for HostedApp {
     fn down(&self, ended: &Ended) {
         let was_running = {
             let mut known = lock(&self.known);
-            known.news += 1;
+            self.news.fetch_add(1, Ordering::SeqCst);
             known.status.take().is_some_and(|status| status.running)
         };
         if !ended.in_order || was_running {

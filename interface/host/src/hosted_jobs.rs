@@ -3,6 +3,7 @@
 //! times out, what it does is the host process's business; here is only the last resort if it says nothing.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(crate) struct HostedJobs {
     carried: Mutex<HashSet<String>>,
     /// Why the last host process ended against its will, until a run starts again.
     trouble: Arc<Mutex<String>>,
+    /// Counts what may have changed the app's status.
+    news: Arc<AtomicU64>,
     queue: mpsc::UnboundedSender<Accepted>,
     me: Weak<Self>,
 }
@@ -56,6 +59,7 @@ impl HostedJobs {
         host: &Arc<Host>,
         jobs: Arc<Jobs>,
         trouble: Arc<Mutex<String>>,
+        news: Arc<AtomicU64>,
     ) -> Arc<Self> {
         let (queue, accepted) = mpsc::unbounded_channel();
         let made = Arc::new_cyclic(|me| Self {
@@ -64,6 +68,7 @@ impl HostedJobs {
             jobs,
             carried: Mutex::default(),
             trouble,
+            news,
             queue,
             me: Weak::clone(me),
         });
@@ -248,6 +253,10 @@ impl HostedJobs {
             lock(&self.trouble).clear();
         }
         let over = record.state.is_terminal();
+        if over {
+            // Before anybody can learn of the end: what was known of the status is from before it.
+            self.news.fetch_add(1, Ordering::SeqCst);
+        }
         let Ok(job) = self.jobs.import(record) else { return };
         if over {
             return;

@@ -210,6 +210,8 @@ impl Listener {
         let slots = &self.slots;
         raise_descriptor_limit();
         let own_stop = stop.clone();
+        // One line in the log per shortage, not one per attempt.
+        let mut short = false;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -218,16 +220,24 @@ impl Listener {
             };
             let stream = match accepted {
                 Ok(stream) => stream,
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    continue;
+                }
                 Err(e) => {
-                    if !matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
-                    {
-                        // Out of descriptors: let some connections end.
-                        tracing::warn!("a connection cannot be accepted: {e}");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    // Out of descriptors: let some connections end.
+                    if !std::mem::replace(&mut short, true) {
+                        tracing::warn!("connections cannot be accepted for now: {e}");
                     }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
             };
+            short = false;
             let (dispatcher, access, stop) = (Arc::clone(&dispatcher), self.access.clone(), own_stop.clone());
             match Arc::clone(slots).try_acquire_owned() {
                 Ok(slot) => {

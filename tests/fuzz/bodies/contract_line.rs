@@ -42,7 +42,8 @@ pub fn run(data: &[u8]) {
             true => assert!(reply.get("response").is_some() && reply.get("error").is_none(), "{reply}"),
             false => {
                 assert!(reply.get("response").is_none(), "{reply}");
-                let error: ContractError = serde_json::from_value(reply["error"].clone()).expect("a V0 error");
+                let error: ContractError =
+                    serde_json::from_value(reply["error"].clone()).expect("a V0 error");
                 assert!(!error.message.is_empty());
             }
         }
