@@ -175,7 +175,7 @@ mod tests {
     async fn stopping_is_gentle_first() {
         let process = Process::of_child(sh("sleep 600").spawn().unwrap()).unwrap();
         assert_eq!(process.stop(LONG).await, Exit::Signal(15));
-        let deaf = Process::of_child(sh("trap '' TERM; echo; while :; do sleep 600; done").spawn().unwrap());
+        let deaf = Process::of_child(sh("trap '' TERM; echo; exec sleep 600").spawn().unwrap());
         let deaf = deaf.unwrap();
         let exit = deaf.stop(Duration::from_millis(1)).await;
         assert!(matches!(exit, Exit::Signal(9 | 15)), "{exit}");
