@@ -3,12 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // test code
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use hilrig_tests::{Conn, Daemon, Output, Sandbox, finish, need, signal};
+use hilrig_tests::{Conn, Daemon, Output, Sandbox, finish, need};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::timeout;
@@ -112,19 +111,6 @@ fn mbpoll_reads_and_writes_the_plc() {
     assert_eq!(status["error"], "", "{status:?}");
 }
 
-/// `hilrig pair NAME`, up.
-fn pair(sandbox: &Sandbox, name: &str) -> Child {
-    let mut child = sandbox.command(["pair", name]).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    while !line.starts_with("link ") {
-        line.clear();
-        assert!(stderr.read_line(&mut line).unwrap() > 0, "the pair comes up");
-    }
-    std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(drop));
-    child
-}
-
 /// An answer in time: tokio-modbus itself waits for ever.
 async fn soon<T>(answer: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(5), answer).await.expect("an answer in time")
@@ -133,7 +119,7 @@ async fn soon<T>(answer: impl Future<Output = T>) -> T {
 #[test]
 fn tokio_modbus_masters_the_plc_over_a_pair() {
     let sandbox = Sandbox::new();
-    let mut wire = pair(&sandbox, "wire");
+    let wire = sandbox.links(&["pair", "wire"], 1);
     let (_daemon, mut conn) = plc(&sandbox, sandbox.port("wire.a").to_str().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -178,6 +164,5 @@ fn tokio_modbus_masters_the_plc_over_a_pair() {
     let status = conn.status("plc-simulator");
     assert_eq!((&status["running"], &status["error"]), (&json!(true), &json!("")), "{status:?}");
     conn.act("plc-simulator", "run_stop", json!({}));
-    signal(wire.id(), Signal::TERM);
-    wire.wait().unwrap();
+    wire.stop(Signal::TERM);
 }

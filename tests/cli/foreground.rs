@@ -1,45 +1,19 @@
 //! `link` and `pair`: bridge work without a daemon, on virtual ports. Every byte is compared.
 
-use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
-use std::time::Duration;
 
-use hilrig_tests::{Line, PATIENCE, Sandbox, end_of, pattern, signal, wait_for};
+use hilrig_tests::{Line, Sandbox, pattern, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::one_sentence;
 
-/// `hilrig ARGS`, with its words read until all `links` are told.
-fn start(sandbox: &Sandbox, args: &[&str], links: usize) -> Child {
-    let mut command = sandbox.command(args);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut told = 0;
-    while told < links {
-        let line = lines.next().expect("all links are told").unwrap();
-        told += usize::from(line.starts_with("link "));
-    }
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| println!("{line}")));
-    child
-}
-
-/// Sends bytes both ways at once and compares them. The first byte goes until it comes through: nobody knows when
-/// the far end is seen as open.
+/// Sends bytes both ways at once and compares them.
 fn exact(a: &Line, b: &Line, count: u64) {
-    for (from, to) in [(a, b), (b, a)] {
-        wait_for("the line is open", || {
-            from.write(&[0]).unwrap();
-            let mut byte = [1; 64];
-            (to.read_some(&mut byte, Duration::from_millis(50)).unwrap() > 0).then_some(())
-        });
-        // Whatever else came of the knocking.
-        let mut rest = [1; 64];
-        while to.read_some(&mut rest, Duration::from_millis(100)).unwrap() > 0 {}
-    }
+    a.open_through_to(b);
+    b.open_through_to(a);
     std::thread::scope(|scope| {
         for (seed, from, to) in [(1, a, b), (2, b, a)] {
             let bytes: Vec<u8> = (0..count).map(|at| pattern(seed, at)).collect();
@@ -50,22 +24,13 @@ fn exact(a: &Line, b: &Line, count: u64) {
     });
 }
 
-/// Ends a link and gives what it printed.
-fn stop(mut child: Child, with: Signal) -> Value {
-    signal(child.id(), with);
-    let status = end_of(&mut child, PATIENCE, "the link after a signal");
-    assert_eq!(status.code(), Some(0), "asked to end, it ends well");
-    let out = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
-    serde_json::from_str(&out).unwrap_or(Value::String(out))
-}
-
 #[test]
 fn link_carries_every_byte_value_both_ways() {
     let sandbox = Sandbox::new();
-    let child = start(&sandbox, &["link", "--json", "pty:one", "pty:two"], 1);
+    let child = sandbox.links(&["link", "--json", "pty:one", "pty:two"], 1);
     let (one, two) = (Line::open(&sandbox.port("one")), Line::open(&sandbox.port("two")));
     exact(&one, &two, 300_000);
-    let said = stop(child, Signal::INT);
+    let said: Value = serde_json::from_str(&child.stop(Signal::INT)).expect("stdout is JSON");
     for row in said["traffic"].as_array().expect("traffic") {
         assert!(row["bytesOut"].as_u64().unwrap() >= 300_000, "{row}");
         assert_eq!((&row["pending"], &row["faultBytes"]), (&0.into(), &0.into()), "{row}");
@@ -76,11 +41,11 @@ fn link_carries_every_byte_value_both_ways() {
 #[test]
 fn several_links_in_one_process() {
     let sandbox = Sandbox::new();
-    let child = start(&sandbox, &["link", "pty:a", "pty:b", "pty:c", "pty:d", "pty:e", "pty:f"], 3);
+    let child = sandbox.links(&["link", "pty:a", "pty:b", "pty:c", "pty:d", "pty:e", "pty:f"], 3);
     for (from, to) in [("a", "b"), ("c", "d"), ("e", "f")] {
         exact(&Line::open(&sandbox.port(from)), &Line::open(&sandbox.port(to)), 10_000);
     }
-    let Value::String(said) = stop(child, Signal::TERM) else { panic!("words, not JSON") };
+    let said = child.stop(Signal::TERM);
     assert_eq!(said.lines().filter(|l| l.starts_with("link ")).count(), 6, "{said}");
 }
 
@@ -89,17 +54,17 @@ fn link_over_sockets_and_existing_terminals() {
     let sandbox = Sandbox::new();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let socket = sandbox.scratch().join("line.sock");
-    let pair = start(&sandbox, &["pair", "far"], 1);
+    let pair = sandbox.links(&["pair", "far"], 1);
     let far = sandbox.port("far.a");
     let tcp = format!("tcp-listen:{free}");
     let unix = format!("unix-listen:{}", socket.display());
-    let child = start(&sandbox, &["link", far.to_str().unwrap(), &tcp, "pty:x", &unix], 2);
+    let child = sandbox.links(&["link", far.to_str().unwrap(), &tcp, "pty:x", &unix], 2);
     let stream = wait_for("the TCP port listens", || TcpStream::connect(free).ok());
     echo_back(&Line::open(&sandbox.port("far.b")), stream);
     let stream = wait_for("the Unix port listens", || UnixStream::connect(&socket).ok());
     echo_back(&Line::open(&sandbox.port("x")), stream);
-    stop(child, Signal::INT);
-    stop(pair, Signal::INT);
+    child.stop(Signal::INT);
+    pair.stop(Signal::INT);
     assert!(!socket.exists());
 }
 
@@ -112,11 +77,7 @@ fn echo_back(line: &Line, stream: impl std::io::Read + std::io::Write + Send + '
             stream.write_all(&block[..n]).unwrap();
         }
     });
-    wait_for("the line is open", || {
-        line.write(b"?").unwrap();
-        (line.read_some(&mut [0; 64], Duration::from_millis(100)).unwrap() > 0).then_some(())
-    });
-    while line.read_some(&mut [0; 64], Duration::from_millis(100)).unwrap() > 0 {}
+    line.open_through_to(line);
     line.write(&bytes).unwrap();
     assert_eq!(line.read(bytes.len()).unwrap(), bytes);
     drop(knock);
@@ -125,25 +86,24 @@ fn echo_back(line: &Line, stream: impl std::io::Read + std::io::Write + Send + '
 #[test]
 fn a_killed_link_is_in_nobodys_way() {
     let sandbox = Sandbox::new();
-    let mut child = start(&sandbox, &["link", "pty:one", "pty:two"], 1);
+    let child = sandbox.links(&["link", "pty:one", "pty:two"], 1);
     let second = sandbox.run(["link", "pty:one", "pty:three"]);
     assert_eq!(second.code, Some(3), "{second:?}");
-    assert!(second.stderr.contains(&child.id().to_string()), "says who has it: {second:?}");
+    assert!(second.stderr.contains(&child.pid().to_string()), "says who has it: {second:?}");
     assert!(sandbox.port("three").symlink_metadata().is_err(), "nothing of it is left");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let child = start(&sandbox, &["link", "pty:one", "pty:two"], 1);
+    child.kill9();
+    let child = sandbox.links(&["link", "pty:one", "pty:two"], 1);
     exact(&Line::open(&sandbox.port("one")), &Line::open(&sandbox.port("two")), 1000);
-    stop(child, Signal::INT);
+    child.stop(Signal::INT);
     assert_eq!(sandbox.runtime_files(), Vec::<PathBuf>::new());
 }
 
 #[test]
 fn pair_is_a_null_modem() {
     let sandbox = Sandbox::new();
-    let child = start(&sandbox, &["pair", "bench"], 1);
+    let child = sandbox.links(&["pair", "bench"], 1);
     exact(&Line::open(&sandbox.port("bench.a")), &Line::open(&sandbox.port("bench.b")), 10_000);
-    stop(child, Signal::INT);
+    child.stop(Signal::INT);
     assert_eq!(sandbox.runtime_files(), Vec::<PathBuf>::new());
 }
 

@@ -159,17 +159,10 @@ fn a_bridge_to_tcp_carries_every_byte() {
     conn.set("bridge", "far.tcp", format!("tcp-listen:{free}"));
     conn.act("bridge", "run_start", json!({}));
     let near = Line::open(&sandbox.port("bridge-a"));
-    let peer = |conn: &mut hilrig_tests::Conn, here: bool| {
-        wait_for("the bridge knows who is there", || {
-            let status = conn.status("bridge");
-            let ports = status["ports"].as_array()?;
-            (ports[0]["peerOpen"] == true && ports[1]["peerOpen"] == json!(here)).then_some(())
-        });
-    };
     let mut carried = [0, 0];
     for life in 0..3 {
         let mut far = std::net::TcpStream::connect(free).unwrap();
-        peer(&mut conn, true);
+        conn.wait_for_peers([true, true]);
         let bytes: Vec<u8> = (0..50_000).map(|at| pattern(life, at)).collect();
         let (there, sent) = (far.try_clone().unwrap(), bytes.clone());
         std::thread::scope(|scope| {
@@ -182,7 +175,7 @@ fn a_bridge_to_tcp_carries_every_byte() {
         });
         carried = carried.map(|n| n + bytes.len() as u64);
         drop((far, there));
-        peer(&mut conn, false);
+        conn.wait_for_peers([true, false]);
     }
     let status = conn.status("bridge");
     let rows = status["traffic"].as_array().unwrap();

@@ -1,24 +1,12 @@
 //! A cable is pulled: the port's other side dies. Nothing stalls silently.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-
 use hilrig_tests::{Line, Sandbox, wait_for};
 use serde_json::{Value, json};
-
-/// `hilrig pair NAME`, up.
-fn pair(sandbox: &Sandbox, name: &str) -> Child {
-    let mut child = sandbox.command(["pair", name]).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(stderr.any(|line| line.unwrap().starts_with("link ")), "the pair comes up");
-    std::thread::spawn(move || stderr.map_while(Result::ok).for_each(drop));
-    child
-}
 
 #[test]
 fn a_port_that_goes_is_told_and_the_run_can_be_restarted() {
     let sandbox = Sandbox::new();
-    let mut wire = pair(&sandbox, "wire");
+    let wire = sandbox.links(&["pair", "wire"], 1);
     let daemon = sandbox.daemon();
     let mut conn = daemon.connect();
     let mut events = daemon.connect();
@@ -29,8 +17,7 @@ fn a_port_that_goes_is_told_and_the_run_can_be_restarted() {
     conn.act("bridge", "run_start", json!({}));
     let soak = conn.invoke("bridge", "soak", json!({"durationSeconds": 600}));
     wait_for("the soak runs", || (conn.job("bridge", &soak)["state"] == "running").then_some(()));
-    wire.kill().unwrap();
-    wire.wait().unwrap();
+    wire.kill9();
     let event = events.event_with(|e| e["params"]["appId"] == "bridge" && e["params"]["error"] != "");
     assert!(event["params"]["error"].as_str().unwrap().contains(&port), "names the port: {event}");
     let status = Value::Object(conn.status("bridge"));
@@ -44,43 +31,37 @@ fn a_port_that_goes_is_told_and_the_run_can_be_restarted() {
     let record = conn.try_act("bridge", "run_start", json!({}));
     assert_eq!(record["state"], "failed");
     assert!(record["error"]["message"].as_str().unwrap().contains(&port), "{record:?}");
-    let mut wire = pair(&sandbox, "wire");
+    let wire = sandbox.links(&["pair", "wire"], 1);
     conn.act("bridge", "run_start", json!({}));
     let (near, far) = (Line::open(&sandbox.port("wire.b")), Line::open(&sandbox.port("far")));
-    wait_for("a byte comes through", || {
-        near.write(b"x").unwrap();
-        (far.read_some(&mut [0; 64], std::time::Duration::from_millis(50)).unwrap() > 0).then_some(())
-    });
+    near.open_through_to(&far);
     assert_eq!(conn.status("bridge")["error"], "");
     assert_eq!(daemon.terminate().code(), Some(0));
-    wire.kill().unwrap();
-    wire.wait().unwrap();
+    wire.kill9();
 }
 
 #[test]
 fn a_plc_whose_line_goes_says_so() {
     let sandbox = Sandbox::new();
-    let mut wire = pair(&sandbox, "wire");
+    let wire = sandbox.links(&["pair", "wire"], 1);
     let daemon = sandbox.daemon();
     let mut conn = daemon.connect();
     let port = sandbox.port("wire.a").display().to_string();
     conn.set("plc-simulator", "port", port.clone());
     conn.act("plc-simulator", "run_start", json!({}));
     assert_eq!(conn.status("plc-simulator")["error"], "");
-    wire.kill().unwrap();
-    wire.wait().unwrap();
+    wire.kill9();
     let status = wait_for("the loss is told", || {
         let status = conn.status("plc-simulator");
         (status["error"] != "").then_some(status)
     });
     assert!(status["error"].as_str().unwrap().contains(&port), "{status:?}");
-    let mut wire = pair(&sandbox, "wire");
+    let wire = sandbox.links(&["pair", "wire"], 1);
     conn.act("plc-simulator", "run_start", json!({}));
     let status = wait_for("the PLC is on its line again", || {
         let status = conn.status("plc-simulator");
         (status["error"] == "" && status["running"] == true).then_some(status)
     });
     assert!(!status["bootId"].as_str().unwrap().is_empty());
-    wire.kill().unwrap();
-    wire.wait().unwrap();
+    wire.kill9();
 }

@@ -125,10 +125,7 @@ fn kill_9_of_daemon_and_host_leaves_nothing_that_hurts() {
             assert!(old.symlink_metadata().is_err(), "{} is left over", old.display());
         }
         let (near, far) = (Line::open(&sandbox.port("bridge-a")), Line::open(&sandbox.port(&far)));
-        wait_for("the bridge knows that both far ends are open", || {
-            let status = conn.status("bridge");
-            status["ports"].as_array()?.iter().all(|p| p["peerOpen"] == true).then_some(())
-        });
+        conn.wait_for_peers([true, true]);
         let bytes: Vec<u8> = (0..1000).map(|at| pattern(7, at)).collect();
         near.write(&bytes).unwrap();
         assert_eq!(far.read(bytes.len()).unwrap(), bytes);

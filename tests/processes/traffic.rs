@@ -25,11 +25,7 @@ impl Traffic {
     #[track_caller]
     pub fn start(conn: &mut Conn, near: &Path, far: &Path) -> Self {
         let lines = [near, far].map(|path| Arc::new(Line::open(path)));
-        wait_for("the bridge knows that both far ends are open", || {
-            let status = conn.status("bridge");
-            let ports = status["ports"].as_array().expect("ports");
-            (ports.len() == 2 && ports.iter().all(|p| p["peerOpen"] == true)).then_some(())
-        });
+        conn.wait_for_peers([true, true]);
         let (stop, drained) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let received: [Arc<AtomicU64>; 2] = Default::default();
         let mut writers = Vec::new();

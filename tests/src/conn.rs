@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
 use crate::sandbox::end_of;
-use crate::{PATIENCE, finished_record, response};
+use crate::{PATIENCE, finished_record, response, wait_for};
 
 /// What came of waiting for a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -318,6 +318,17 @@ impl Conn {
     pub fn try_act(&mut self, app: &str, action: &str, args: Value) -> Map<String, Value> {
         let job = self.invoke(app, action, args);
         self.end_of_job(app, &job)
+    }
+
+    /// Waits until the bridge knows who is at the far ends of its link.
+    #[track_caller]
+    pub fn wait_for_peers(&mut self, there: [bool; 2]) {
+        wait_for(&format!("the bridge knows who is at its far ends ({there:?})"), || {
+            let status = self.status("bridge");
+            let ports = status["ports"].as_array().expect("ports");
+            (ports.len() == 2 && ports.iter().zip(there).all(|(p, there)| p["peerOpen"] == there))
+                .then_some(())
+        });
     }
 
     /// Closes our side; the other may still answer.

@@ -13,7 +13,7 @@ pub use bin::{hilrig, need, repository};
 pub use check::*;
 pub use conn::{Conn, Read};
 pub use line::{Line, pattern};
-pub use sandbox::{Daemon, Output, Process, Sandbox, end_of, finish, memory, signal, text};
+pub use sandbox::{Daemon, Links, Output, Process, Sandbox, end_of, finish, memory, signal, text};
 
 use std::time::{Duration, Instant};
 

@@ -89,6 +89,21 @@ impl Sandbox {
         Daemon::start(self, &["--tcp", "127.0.0.1:0"])
     }
 
+    /// `hilrig ARGS` of `link` or `pair`, once it has told so many links.
+    #[track_caller]
+    pub fn links(&self, args: &[&str], links: usize) -> Links {
+        let mut command = self.command(args);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut told = 0;
+        while told < links {
+            let line = lines.next().expect("all links are told").unwrap();
+            told += usize::from(line.starts_with("link "));
+        }
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| println!("{line}")));
+        Links(child)
+    }
+
     /// `hilrig stdio` on this root.
     pub fn stdio(&self) -> Conn {
         Conn::stdio(&mut self.command(["stdio"]))
@@ -285,6 +300,38 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             eprintln!("the daemon said:\n{}", self.said());
         }
+    }
+}
+
+/// `hilrig link` or `hilrig pair`, up. Ends with its value.
+#[derive(Debug)]
+pub struct Links(Child);
+
+impl Links {
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Asks it to end, which has to go well, and gives what it printed.
+    #[track_caller]
+    pub fn stop(mut self, with: Signal) -> String {
+        signal(self.pid(), with);
+        let status = end_of(&mut self.0, PATIENCE, "the links after a signal");
+        assert_eq!(status.code(), Some(0), "asked to end, it ends well");
+        std::io::read_to_string(self.0.stdout.take().unwrap()).unwrap()
+    }
+
+    /// `kill -9`, and waits for its end.
+    pub fn kill9(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -93,18 +93,18 @@ struct Plan {
 pub fn run(options: &Options) -> Result<(), Failure> {
     let given = !options.ports.is_empty();
     let mut plan = if options.quick {
-        Plan { rounds: 3, messages: 20, bulk_rounds: 2, bulk: 1_000_000, traced: 100 }
+        Plan { rounds: 3, messages: 10, bulk_rounds: 2, bulk: 1_000_000, traced: 100 }
     } else {
-        Plan { rounds: 16, messages: 100, bulk_rounds: 7, bulk: 20_000_000, traced: 1000 }
+        Plan { rounds: 40, messages: 20, bulk_rounds: 7, bulk: 20_000_000, traced: 1000 }
     };
-    plan.rounds = options.rounds.unwrap_or(plan.rounds).max(1);
     if given {
         // A real line: two seconds of it per bulk run, and few of them.
         plan.bulk = options.baud as usize / 5;
         plan.bulk_rounds = 2;
-        plan.messages = plan.messages.min(40);
+        plan.rounds = plan.rounds.min(16);
         plan.traced = plan.traced.min(200);
     }
+    plan.rounds = options.rounds.unwrap_or(plan.rounds).max(1);
     let temporary = tempfile::tempdir()?;
     let line = if given {
         options.ports.iter().chain(&options.far).try_for_each(|port| check_port(port))?;

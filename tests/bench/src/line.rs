@@ -114,9 +114,10 @@ impl Line {
             }
         }
         let mut buffer = [0; 64];
-        for end in &self.ends {
-            while wait(&mut [PollFd::new(&end.fd, PollFlags::IN)], Duration::from_millis(30))? {
-                let _ = read(&end.fd, &mut buffer);
+        let mut both = self.ends.each_ref().map(|end| PollFd::new(&end.fd, PollFlags::IN));
+        while wait(&mut both, Duration::from_millis(30))? {
+            for end in &self.ends {
+                while matches!(read(&end.fd, &mut buffer), Ok(1..)) {}
             }
         }
         Ok(())
