@@ -95,7 +95,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut plan = if options.quick {
         Plan { rounds: 3, messages: 10, bulk_rounds: 2, bulk: 1_000_000, traced: 100 }
     } else {
-        Plan { rounds: 40, messages: 20, bulk_rounds: 7, bulk: 20_000_000, traced: 1000 }
+        Plan { rounds: 48, messages: 20, bulk_rounds: 7, bulk: 20_000_000, traced: 1000 }
     };
     if given {
         // A real line: two seconds of it per bulk run, and few of them.
