@@ -1,11 +1,11 @@
 //! Cases 59 to 64: job ids, many jobs, failures, time limits, and who waits for whom.
 
 use std::collections::HashSet;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use hilrig_tests::{
-    ACTION_FAILED, ACTION_TIMEOUT, Conn, NOT_FOUND, bad_param, finished_record, refusal, response, wait_for,
+    ACTION_FAILED, ACTION_TIMEOUT, Conn, NOT_FOUND, Tarpit, bad_param, finished_record, refusal, response,
+    wait_for,
 };
 use serde_json::json;
 
@@ -108,30 +108,6 @@ fn run_start_with_an_absent_port(bench: &Bench) {
     // The near port had been opened by then.
     let links: Vec<_> = bench.sandbox.runtime_files().into_iter().filter(|p| p.is_symlink()).collect();
     assert!(links.is_empty(), "left behind: {links:?}");
-}
-
-/// An address that takes connections and never answers: its queue is full.
-struct Tarpit {
-    url: String,
-    _listener: TcpListener,
-    _queued: Vec<std::net::TcpStream>,
-}
-
-impl Tarpit {
-    fn new() -> Self {
-        use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        listen(&socket, 0).unwrap();
-        let addr = std::net::SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
-        let connect = || std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(300));
-        let mut queued = Vec::new();
-        while let Ok(stream) = connect() {
-            queued.push(stream);
-            assert!(queued.len() < 100, "the queue never fills");
-        }
-        Self { url: format!("tcp:{addr}"), _listener: socket.into(), _queued: queued }
-    }
 }
 
 fn timeout_stops_the_work(bench: &Bench) {

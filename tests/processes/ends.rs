@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use hilrig_tests::{Conn, Read, Sandbox, end_of, signal, wait_for};
+use hilrig_tests::{Conn, Read, Sandbox, Tarpit, end_of, signal, wait_for};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -64,6 +64,24 @@ fn sigterm_has_a_deadline() {
     daemon.terminate();
     println!("the daemon ended after {:?}", began.elapsed());
     sandbox.wait_until_empty();
+}
+
+/// Nor does a start that hangs.
+#[test]
+fn sigterm_ends_a_start_under_way() {
+    let sandbox = Sandbox::new();
+    let daemon = sandbox.daemon();
+    let mut conn = daemon.connect();
+    let tarpit = Tarpit::new();
+    conn.set("bridge", "far.com", tarpit.url.clone());
+    let start = conn.invoke("bridge", "run_start", json!({}));
+    wait_for("the start is under way", || (conn.job("bridge", &start)["state"] == "running").then_some(()));
+    let began = Instant::now();
+    assert_eq!(daemon.terminate().code(), Some(0));
+    println!("the daemon ended after {:?}", began.elapsed());
+    assert!(began.elapsed() < DEADLINE);
+    sandbox.wait_until_empty();
+    assert_eq!(sandbox.runtime_files(), Vec::<PathBuf>::new());
 }
 
 /// A host that stands still does not make the daemon stand still.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hilrig_tests::{Conn, Line, Process, Sandbox, Seeded, pattern, signal, wait_for};
+use hilrig_tests::{Conn, Line, Process, Sandbox, Seeded, Tarpit, pattern, signal, wait_for};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -132,4 +132,25 @@ fn kill_9_of_daemon_and_host_leaves_nothing_that_hurts() {
         sandbox.processes().iter().for_each(|p| signal(p.pid, Signal::KILL));
         wait_for("all are gone", || sandbox.processes().is_empty().then_some(()));
     }
+}
+
+/// A start that hangs dies with its host, at once and not at its time limit; the next one works.
+#[test]
+fn a_start_under_way_dies_with_its_host() {
+    let sandbox = Sandbox::new();
+    let daemon = sandbox.daemon();
+    let mut conn = daemon.connect();
+    let tarpit = Tarpit::new();
+    conn.set("bridge", "far.com", tarpit.url.clone());
+    let start = conn.invoke("bridge", "run_start", json!({}));
+    wait_for("the start is under way", || (conn.job("bridge", &start)["state"] == "running").then_some(()));
+    let host = wait_for("there is a host", || hosts(&sandbox).pop());
+    signal(host.pid, Signal::KILL);
+    let record = conn.end_of_job("bridge", &start);
+    assert_eq!(record["state"], "failed", "{record:?}");
+    assert!(record["durationMs"].as_u64().unwrap() < 10_000, "{record:?}");
+    conn.set("bridge", "far.com", "pty:far");
+    conn.act("bridge", "run_start", json!({}));
+    assert_eq!(daemon.terminate().code(), Some(0));
+    sandbox.wait_until_empty();
 }

@@ -8,12 +8,14 @@ mod check;
 mod conn;
 mod line;
 mod sandbox;
+mod tarpit;
 
 pub use bin::{hilrig, need, repository};
 pub use check::*;
 pub use conn::{Conn, Read};
 pub use line::{Line, pattern};
 pub use sandbox::{Daemon, Links, Output, Process, Sandbox, end_of, finish, memory, signal, text};
+pub use tarpit::Tarpit;
 
 use std::time::{Duration, Instant};
 

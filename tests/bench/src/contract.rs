@@ -41,6 +41,10 @@ pub struct Options {
     only_python: bool,
 }
 
+/// Between two requests of a client that polls, such as an operator's console; long enough that no answer can be one that was
+/// prepared for the request before.
+const POLL: Duration = Duration::from_millis(25);
+
 /// A way to reach a server, with what was measured on it.
 #[derive(Debug)]
 struct Way {
@@ -48,6 +52,7 @@ struct Way {
     address: Address,
     rest: Series,
     busy: Series,
+    polled: Series,
     pipelined: Rounds,
 }
 
@@ -83,7 +88,7 @@ impl Series {
 }
 
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let (rounds, requests, seconds) = if options.quick { (2, 30, 2) } else { (24, 250, 10) };
+    let (rounds, requests, polls, seconds) = if options.quick { (2, 30, 10, 2) } else { (24, 250, 200, 10) };
     let (rounds, requests) =
         (options.rounds.unwrap_or(rounds).max(2), options.requests.unwrap_or(requests).max(1));
     let temporary = tempfile::tempdir()?;
@@ -94,6 +99,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         address,
         rest: Series::default(),
         busy: Series::default(),
+        polled: Series::default(),
         pipelined: Rounds::default(),
     };
     let mut ways = vec![way("Python socketserver, TCP", Address::Tcp(python))];
@@ -127,6 +133,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             Ok(())
         })?;
     }
+    poll(&mut ways, polls)?;
     for server in &servers {
         server.act(APP, "run_stop", json!({}))?;
     }
@@ -157,6 +164,19 @@ fn one_round(
     });
     ways.rotate_right(turn);
     outcome
+}
+
+/// One request at a time, with a pause before each; all of a way count as one round.
+fn poll(ways: &mut [Way], count: usize) -> Result<(), Failure> {
+    let mut samples = vec![Vec::with_capacity(count); ways.len()];
+    for _ in 0..count {
+        for (way, samples) in ways.iter().zip(&mut samples) {
+            sleep(POLL);
+            samples.extend(way.address.status_each(APP, 1)?);
+        }
+    }
+    ways.iter_mut().zip(samples).for_each(|(way, samples)| way.polled.add(samples));
+    Ok(())
 }
 
 /// Rounds while an action of the given length runs in the app of each server, and proof that it ran all the time.
@@ -257,6 +277,13 @@ fn floors(ways: &[Way]) -> Vec<Floor> {
     let (Some(ours), Some(theirs)) = (ways.first(), ways.get(1)) else { return Vec::new() };
     let median: fn(&Rounds) -> f64 = Rounds::median;
     let mut floors = Vec::new();
+    for (what, limit, own, peer) in [
+        ("p50", 0.6, &ours.polled.p50, &theirs.polled.p50),
+        ("p99", 0.5, &ours.polled.p99, &theirs.polled.p99),
+    ] {
+        let what = format!("{what} of a client that polls, of the Python server's");
+        floors.push(Floor::new(what, limit, own.best() / peer.best()));
+    }
     for (when, own) in [("", &ours.rest), (" during the action", &ours.busy)] {
         for (which, of) in [("median", median), ("best", Rounds::best)] {
             for (what, limit, own, peer) in
@@ -298,6 +325,15 @@ fn print(ways: &[Way], rounds: usize, requests: usize, seconds: u64) {
         }
         table.print();
     }
+    let title = format!("Asked every {} ms, {} times", POLL.as_millis(), python.polled.samples.len());
+    let mut table = Table::new(title, &["", "p50", "p90", "p99"]);
+    for way in ways {
+        let cell = |fraction| {
+            with_ratio(quantile(&way.polled.samples, fraction), quantile(&python.polled.samples, fraction))
+        };
+        table.row(vec![way.name.to_owned(), cell(0.5), cell(0.9), cell(0.99)]);
+    }
+    table.print();
     let header = ["", "p50", "best round", "p99", "best round", "one connection, replies/s"];
     let mut table = Table::new(
         "During the action / at rest; and many requests without waiting on one connection",
@@ -324,6 +360,7 @@ fn as_json(ways: &[Way], floors: &[Floor]) -> Value {
             "name": way.name,
             "atRest": way.rest.json(),
             "duringAction": way.busy.json(),
+            "polled": way.polled.json(),
             "pipelinedRepliesPerSecond": way.pipelined.0,
         })
     };
