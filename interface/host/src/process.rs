@@ -173,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn stopping_is_gentle_first() {
-        let process = Process::of_child(sh("sleep 600").spawn().unwrap()).unwrap();
+        let process = Process::of_child(sh("exec sleep 600").spawn().unwrap()).unwrap();
         assert_eq!(process.stop(LONG).await, Exit::Signal(15));
         let deaf = Process::of_child(sh("trap '' TERM; echo; exec sleep 600").spawn().unwrap());
         let deaf = deaf.unwrap();
@@ -196,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stranger_is_watched_too() {
-        let mut child = sh("sleep 600").spawn().unwrap();
+        let mut child = sh("exec sleep 600").spawn().unwrap();
         let process = Process::of_pid(child.id()).unwrap();
         assert_eq!(process.pid(), child.id());
         child.kill().unwrap();
