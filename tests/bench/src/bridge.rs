@@ -151,7 +151,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         println!("{}", as_json(&programs, &one_hop, &floors, &notes));
     } else {
         print(&programs, &one_hop, &plan);
-        print_floors(&floors);
+        print_floors(&floors, options.quick);
         print_load();
         notes.iter().for_each(|note| println!("\nnote: {note}"));
     }
@@ -461,7 +461,7 @@ fn as_json(programs: &[Program], one_hop: &Latency, floors: &[Floor], notes: &[S
             "oneCore": latency(&figures.latency[0]),
             "placedByTheKernel": latency(&figures.latency[1]),
             "systemCallsPerMessage": figures.calls_per_message(),
-            "systemCalls": figures.calls,
+            "systemCalls": figures.calls.iter().filter(|(_, count)| **count >= 0.005).collect::<BTreeMap<_, _>>(),
             "oneWay": bulk(figures, 0),
             "duplex": bulk(figures, 1),
         })

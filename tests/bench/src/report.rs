@@ -119,11 +119,14 @@ impl Floor {
     }
 }
 
-pub fn print_floors(floors: &[Floor]) {
+pub fn print_floors(floors: &[Floor], smoke: bool) {
     if floors.is_empty() {
         return;
     }
-    let mut table = Table::new("Floors", &["", "at most", "measured", ""]);
+    let mut table = Table::new(
+        if smoke { "Floors (a smoke run shows that it runs, not how fast)" } else { "Floors" },
+        &["", "at most", "measured", ""],
+    );
     for floor in floors {
         let measured = figure(floor.measured);
         table.row(vec![
