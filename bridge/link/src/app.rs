@@ -404,7 +404,7 @@ fn scenario_row(rig: ScenarioState) -> Value {
         "doing": rig.doing,
         "verdict": rig.verdict.unwrap_or_default(),
         "message": rig.message,
-        "seed": rig.result.get("seed").cloned().unwrap_or(Value::Null),
+        "seed": rig.seed,
     })
 }
 

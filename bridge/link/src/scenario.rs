@@ -29,6 +29,8 @@ pub trait Scenario: Send + Sync {
 #[derive(Debug, Clone, Default)]
 pub struct ScenarioState {
     pub name: String,
+    /// Of everything random in it.
+    pub seed: u64,
     /// The step under way, counted from 1; 0 before the first.
     pub step: usize,
     pub steps: usize,

@@ -83,8 +83,9 @@ impl Scenarios for Rigs {
             let why = report.downcast_ref::<RigError>().map_or_else(|| report.to_string(), RigError::lines);
             ContractError::failed(why).with("reason", "badRig")
         })?;
+        let seed = plan.seed;
         let run = RigRun::start(plan, self.runtime.clone(), None);
-        Ok(Box::new(Running(run)))
+        Ok(Box::new(Running { run, seed }))
     }
 
     fn names(&self, root: &Path) -> Vec<String> {
@@ -101,14 +102,18 @@ impl Scenarios for Rigs {
     }
 }
 
-struct Running(RigRun);
+struct Running {
+    run: RigRun,
+    seed: u64,
+}
 
 impl Scenario for Running {
     fn state(&self) -> ScenarioState {
-        let snapshot = self.0.snapshot();
+        let snapshot = self.run.snapshot();
         let result = snapshot.result.as_ref();
         ScenarioState {
             name: snapshot.name.clone(),
+            seed: self.seed,
             step: snapshot.step,
             steps: snapshot.steps,
             doing: snapshot.doing.clone(),
@@ -122,6 +127,6 @@ impl Scenario for Running {
     }
 
     fn stop(&self) {
-        self.0.stop();
+        self.run.stop();
     }
 }

@@ -20,8 +20,8 @@ use crate::events::lock;
 use crate::peer::{Peer, PeerError, REPLY_OF_STRANGER, Unasked, shorten};
 use crate::process::Process;
 
-/// Time for the app to answer.
-pub(crate) const ANSWER: Duration = Duration::from_secs(8);
+/// Time for the app to answer: known consoles give up on us after 8 s, and a first answer can take two of these.
+pub(crate) const ANSWER: Duration = Duration::from_secs(3);
 /// A new process for an app whose last one ended is started at most this often.
 const START_EVERY: Duration = Duration::from_secs(1);
 /// Time for the app to end after the end of its input, and again after SIGTERM.
