@@ -277,7 +277,6 @@ fn floors(ways: &[Way]) -> Vec<Floor> {
     let (Some(ours), Some(theirs)) = (ways.first(), ways.get(1)) else { return Vec::new() };
     let median: fn(&Rounds) -> f64 = Rounds::median;
     let mut floors = Vec::new();
-    let polled = ours.polled.p50.median() / theirs.polled.p50.median();
     for (when, own) in [("", &ours.rest), (" during the action", &ours.busy)] {
         for (which, of) in [("median", median), ("best", Rounds::best)] {
             for (what, limit, own, peer) in
@@ -289,7 +288,6 @@ fn floors(ways: &[Way]) -> Vec<Floor> {
             }
         }
     }
-    floors.push(Floor::new("p50 of a client that polls, of the Python server's", 0.6, polled));
     floors
 }
 
