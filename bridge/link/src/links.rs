@@ -107,6 +107,14 @@ impl LinkSet {
         self.links.iter().flat_map(NamedLink::port_rows).collect()
     }
 
+    /// How many ports are gone, and whether every link has lost one. Costs a few loads, so that who carries bytes in
+    /// the foreground can look often.
+    pub fn lost(&self) -> (usize, bool) {
+        let lost = |link: &NamedLink| link.ports.iter().filter(|p| p.state() == PortState::Lost).count();
+        let counts = self.links.iter().map(lost);
+        counts.fold((0, true), |(sum, all), n| (sum + n, all && n > 0))
+    }
+
     /// A sentence on every port that is gone; empty when all is well.
     pub fn trouble(&self) -> String {
         let gone: Vec<String> = self
