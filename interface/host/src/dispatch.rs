@@ -119,9 +119,13 @@ impl Dispatcher {
             "ping" => Ok(self.ping.clone()),
             "interface.describe" => Ok(self.describe.get_or_init(|| describe(&instance())).clone()),
             "app.list" => {
-                let mut apps = Vec::with_capacity(self.backends.len());
-                for backend in &self.backends {
-                    apps.push(backend.info().await?);
+                // All at once: one that does not answer must not add up with the next.
+                let ask = |backend: Arc<dyn Backend>| tokio::spawn(async move { backend.info().await });
+                let asked: Vec<_> = self.backends.iter().cloned().map(ask).collect();
+                let mut apps = Vec::with_capacity(asked.len());
+                for answer in asked {
+                    let defect = |e| ContractError::internal(format!("defect: {e}"));
+                    apps.push(answer.await.map_err(defect)??);
                 }
                 json(&AppList { apps })
             }
