@@ -39,8 +39,8 @@ pub(crate) struct HostedApp {
     known: Mutex<Known>,
     /// Why the last host process ended against its will, until a run starts again.
     trouble: Arc<Mutex<String>>,
-    /// Counts what may have changed the status. An answer to a question from before it is older than what is known.
-    news: Arc<AtomicU64>,
+    /// Counts the news of jobs, which may have changed the status.
+    job_news: Arc<AtomicU64>,
     me: Weak<Self>,
 }
 
@@ -48,8 +48,10 @@ pub(crate) struct HostedApp {
 struct Known {
     /// The last that the host process said, while it lives.
     status: Option<Status>,
-    /// When it was asked for, and how much news there had been.
+    /// When it was asked for, and how much news of jobs there had been.
     asked: Option<(Instant, u64)>,
+    /// Counts what came unasked. An answer to a question from before it is older than what is known.
+    told: u64,
 }
 
 impl std::fmt::Debug for HostedApp {
@@ -71,18 +73,18 @@ impl HostedApp {
         logbook: &Arc<Logbook>,
     ) -> Arc<Self> {
         let trouble = Arc::default();
-        let news = Arc::default();
+        let job_news = Arc::default();
         let jobs = Jobs::new(spec.id, Arc::clone(bus));
         let app = Arc::new_cyclic(|me| Self {
             root: root.clone(),
             config: Arc::new(ConfigStore::new(root, &spec)),
-            jobs: HostedJobs::new(spec.id, host, jobs, Arc::clone(&trouble), Arc::clone(&news)),
+            jobs: HostedJobs::new(spec.id, host, jobs, Arc::clone(&trouble), Arc::clone(&job_news)),
             host: Arc::clone(host),
             bus: Arc::clone(bus),
             logbook: Arc::clone(logbook),
             known: Mutex::default(),
             trouble,
-            news,
+            job_news,
             me: Weak::clone(me),
             spec,
         });
@@ -96,21 +98,22 @@ impl HostedApp {
         status_of(&self.spec, &self.root, AppStatus { error, ..AppStatus::default() }, None)
     }
 
-    fn news(&self) -> u64 {
-        self.news.load(Ordering::SeqCst)
+    fn job_news(&self) -> u64 {
+        self.job_news.load(Ordering::SeqCst)
     }
 
     fn fresh(&self) -> Option<Status> {
         let known = lock(&self.known);
         let (at, news) = known.asked?;
-        (news == self.news() && at.elapsed() < FRESH).then(|| known.status.clone()).flatten()
+        (news == self.job_news() && at.elapsed() < FRESH).then(|| known.status.clone()).flatten()
     }
 
     async fn ask_status(&self) -> Status {
         if let Some(status) = self.fresh() {
             return status;
         }
-        let asked = (Instant::now(), self.news());
+        let asked = (Instant::now(), self.job_news());
+        let told = lock(&self.known).told;
         let Some(link) = self.host.link() else { return self.stopped() };
         let params = || Map::from_iter([("appId".to_owned(), Value::from(self.spec.id))]);
         let answer = match link.peer().ask("status.get", params(), ANSWER).await {
@@ -125,8 +128,9 @@ impl HostedApp {
             Ok(status) => {
                 let status = self.complete(status);
                 let mut known = lock(&self.known);
-                if asked.1 == self.news() {
-                    *known = Known { status: Some(status.clone()), asked: Some(asked) };
+                if known.told == told {
+                    known.status = Some(status.clone());
+                    known.asked = Some(asked);
                 }
                 status
             }
@@ -143,10 +147,10 @@ impl HostedApp {
     }
 
     /// Tells subscribers of a run that is there already, unless they have heard something newer.
-    fn tell_run(&self, status: &Status, news: u64) {
-        let _known = lock(&self.known);
-        if status.running && self.news() == news {
-            self.news.fetch_add(1, Ordering::SeqCst);
+    fn tell_run(&self, status: &Status, told: u64) {
+        let mut known = lock(&self.known);
+        if status.running && known.told == told {
+            known.told += 1;
             self.bus.publish(Topic::StatusChanged, self.spec.id, status_event(status));
         }
     }
@@ -174,9 +178,9 @@ impl HostWatcher for HostedApp {
     fn up(&self, link: &Link) -> Option<JoinHandle<()>> {
         let (me, link) = (self.me.upgrade()?, link.clone());
         Some(tokio::spawn(async move {
-            let news = me.news();
+            let told = lock(&me.known).told;
             let status = me.ask_status().await;
-            me.tell_run(&status, news);
+            me.tell_run(&status, told);
             me.jobs.sync_all(&link).await;
         }))
     }
@@ -184,7 +188,7 @@ impl HostWatcher for HostedApp {
     fn event(&self, link: &Link, topic: Topic, mut params: Map<String, Value>) {
         match topic {
             Topic::JobChanged => {
-                self.news.fetch_add(1, Ordering::SeqCst);
+                self.job_news.fetch_add(1, Ordering::SeqCst);
                 // Told on when the record here changes.
                 let Some(id) = params.get("jobId").and_then(Value::as_str).map(str::to_owned) else { return };
                 let (jobs, link) = (Arc::clone(&self.jobs), link.clone());
@@ -197,8 +201,7 @@ impl HostWatcher for HostedApp {
                     let status = self.complete(status);
                     params = status_event(&status);
                     let mut known = lock(&self.known);
-                    self.news.fetch_add(1, Ordering::SeqCst);
-                    *known = Known { status: Some(status), asked: None };
+                    *known = Known { status: Some(status), asked: None, told: known.told + 1 };
                     return self.bus.publish(topic, self.spec.id, params);
                 }
             }
@@ -210,7 +213,7 @@ impl HostWatcher for HostedApp {
     fn down(&self, ended: &Ended) {
         let was_running = {
             let mut known = lock(&self.known);
-            self.news.fetch_add(1, Ordering::SeqCst);
+            known.told += 1;
             known.status.take().is_some_and(|status| status.running)
         };
         if !ended.in_order || was_running {

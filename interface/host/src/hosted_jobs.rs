@@ -39,7 +39,7 @@ pub(crate) struct HostedJobs {
     carried: Mutex<HashSet<String>>,
     /// Why the last host process ended against its will, until a run starts again.
     trouble: Arc<Mutex<String>>,
-    /// Counts what may have changed the app's status.
+    /// Counts the news of jobs, which may have changed the app's status.
     news: Arc<AtomicU64>,
     queue: mpsc::UnboundedSender<Accepted>,
     me: Weak<Self>,
