@@ -165,8 +165,9 @@ impl BridgeApp {
         };
         let mut result = object(json!({"running": true, "alreadyRunning": false}));
         if let Work::Links(links) = &run.work {
-            result.insert("ports".to_owned(), json!(links.ports()));
-            for port in links.ports() {
+            let ports = links.ports();
+            result.insert("ports".to_owned(), json!(ports));
+            for port in ports {
                 let open =
                     if port.far_end.is_empty() { String::new() } else { format!(", open {}", port.far_end) };
                 call.job.out(&format!("{} is {}{open}", port.url, port.state));
@@ -221,9 +222,10 @@ impl BridgeApp {
         let mut result = object(json!({"running": false, "wasRunning": true}));
         match &run.work {
             Work::Links(links) => {
-                let totals = Totals::of(&links.rows());
+                let rows = links.rows();
+                let totals = Totals::of(&rows);
                 job.out(&format!("stopped; {} bytes carried, {} lost", totals.out, totals.lost));
-                result.insert("traffic".to_owned(), json!(links.rows()));
+                result.insert("traffic".to_owned(), json!(rows));
             }
             Work::Rig(rig) => {
                 if !stop_rig(&run.work, RIG_STOP) {

@@ -193,11 +193,6 @@ impl Host {
                     if self.link().is_some() {
                         continue;
                     }
-                    if *self.stopping.borrow() {
-                        return Err(
-                            self.trouble("is not started any more: the daemon is stopping".to_owned())
-                        );
-                    }
                     return self.start().await;
                 }
             }
