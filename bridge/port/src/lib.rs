@@ -3,6 +3,7 @@
 //! Everything tied to the operating system on the data plane lives here, system calls in `sys` alone. No JSON,
 //! no logging, no async.
 
+mod conduit;
 mod engine;
 mod error;
 mod histogram;
@@ -14,14 +15,17 @@ mod runtime;
 mod serial_options;
 mod set;
 mod shard;
+mod signal;
 mod station;
 mod stats;
 mod sys;
 mod sys_lend;
+mod tap;
 mod time;
 mod unit;
 mod url;
 
+pub use conduit::{Account, Conduit, Note, Out};
 pub use error::PortError;
 pub use histogram::Histogram;
 pub use open::OpenPort;
@@ -29,7 +33,9 @@ pub use ports::{PortInfo, list_ports};
 pub use runtime::{Held, LockFile, Runtime};
 pub use serial_options::{Flow, Format, Parity, SerialOptions, StopBits};
 pub use shard::{Link, Shard, StationRef};
+pub use signal::{CharError, LineSettings, Lines, Purge, Signal};
 pub use station::{Direction, Gate, LineEvent, Station, TX_CAPACITY, Tx};
 pub use stats::{DirectionSnapshot, LinkSnapshot, LinkStats, PortSnapshot, PortState, PortStats};
+pub use tap::{Tap, TapKind, TapReader, TapRecord, tap};
 pub use time::Time;
 pub use url::{PortUrl, UrlError};

@@ -1,0 +1,240 @@
+//! A tap on a link: a wait-free ring of records from a shard to whoever writes captures. The shard never waits for
+//! room: what does not fit is counted, and a record says so as soon as one fits again.
+
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::{CharError, Lines, Time};
+
+/// What a record is about. Sides are 0 for A and 1 for B.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TapKind {
+    /// Bytes that came from the port of this side.
+    In,
+    /// Bytes that the port of this side took.
+    Out,
+    /// The modem lines of this side have changed; `lines` says to what.
+    Lines,
+    /// A break came from this side's far end (`In`), or was sent there.
+    BreakIn,
+    BreakOut,
+    /// A character in error came from this side; its byte follows in an `In` record.
+    Error(CharError),
+    /// The port of this side is gone; bytes for it are lost from here on.
+    Gone,
+    /// The port of this side is back.
+    Back,
+    /// Bytes for this side were discarded, because nobody was there; `value` says how many.
+    Discarded,
+    /// A fault fired on what goes to this side: `value` is the position, the payload is the rule's number and the
+    /// count of bytes, two little-endian u32.
+    Fault,
+    /// Records are missing before this one: `value` bytes of payload.
+    Lost,
+}
+
+impl TapKind {
+    fn pack(self) -> u8 {
+        match self {
+            Self::In => 0,
+            Self::Out => 1,
+            Self::Lines => 2,
+            Self::BreakIn => 3,
+            Self::BreakOut => 4,
+            Self::Error(CharError::Framing) => 5,
+            Self::Error(CharError::Parity) => 6,
+            Self::Error(CharError::Overrun) => 7,
+            Self::Gone => 8,
+            Self::Back => 9,
+            Self::Discarded => 10,
+            Self::Fault => 11,
+            Self::Lost => 12,
+        }
+    }
+
+    fn unpack(byte: u8) -> Self {
+        match byte {
+            0 => Self::In,
+            1 => Self::Out,
+            2 => Self::Lines,
+            3 => Self::BreakIn,
+            4 => Self::BreakOut,
+            5 => Self::Error(CharError::Framing),
+            6 => Self::Error(CharError::Parity),
+            7 => Self::Error(CharError::Overrun),
+            8 => Self::Gone,
+            9 => Self::Back,
+            10 => Self::Discarded,
+            11 => Self::Fault,
+            _ => Self::Lost,
+        }
+    }
+}
+
+/// One record as the reader gets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TapRecord<'a> {
+    pub at: Time,
+    pub kind: TapKind,
+    pub side: u8,
+    /// Modem lines of this side, as far as known.
+    pub lines: Lines,
+    /// As `kind` says, else 0.
+    pub value: u64,
+    pub bytes: &'a [u8],
+}
+
+/// Time, value, length, kind, side, lines, and one byte to spare.
+const HEAD: usize = 8 + 8 + 2 + 4;
+
+/// The shard's end.
+#[derive(Debug)]
+pub struct Tap {
+    ring: Producer<u8>,
+    /// Not told yet.
+    lost_records: u64,
+    lost_bytes: u64,
+}
+
+/// The other end.
+#[derive(Debug)]
+pub struct TapReader {
+    ring: Consumer<u8>,
+    scratch: Vec<u8>,
+}
+
+/// A ring of `capacity` bytes. One record takes 22 bytes and its payload.
+pub fn tap(capacity: usize) -> (Tap, TapReader) {
+    let (producer, consumer) = RingBuffer::new(capacity);
+    let reader = TapReader { ring: consumer, scratch: Vec::with_capacity(crate::TX_CAPACITY) };
+    (Tap { ring: producer, lost_records: 0, lost_bytes: 0 }, reader)
+}
+
+impl Tap {
+    /// Passes one record on, or counts it as lost. Payloads have at most 65,535 bytes.
+    pub fn record(&mut self, record: TapRecord<'_>) {
+        if self.lost_records > 0 {
+            let told = TapRecord {
+                kind: TapKind::Lost,
+                lines: Lines::NONE,
+                value: self.lost_bytes,
+                bytes: &[],
+                ..record
+            };
+            if !self.fits(&told, record.bytes.len() + HEAD) {
+                return self.lose(&record);
+            }
+            self.put(&told);
+            (self.lost_records, self.lost_bytes) = (0, 0);
+        }
+        if self.fits(&record, 0) { self.put(&record) } else { self.lose(&record) }
+    }
+
+    /// Bytes that could not be passed on and are not told yet.
+    pub fn untold(&self) -> u64 {
+        self.lost_bytes
+    }
+
+    fn lose(&mut self, record: &TapRecord<'_>) {
+        self.lost_records += 1;
+        self.lost_bytes += record.bytes.len() as u64;
+    }
+
+    fn fits(&self, record: &TapRecord<'_>, more: usize) -> bool {
+        self.ring.slots() >= HEAD + record.bytes.len() + more
+    }
+
+    fn put(&mut self, record: &TapRecord<'_>) {
+        let mut head = [0; HEAD];
+        head[..8].copy_from_slice(&record.at.0.to_ne_bytes());
+        head[8..16].copy_from_slice(&record.value.to_ne_bytes());
+        head[16..18].copy_from_slice(&(record.bytes.len() as u16).to_ne_bytes());
+        head[18] = record.kind.pack();
+        head[19] = record.side;
+        head[20] = record.lines.0;
+        let Ok(mut chunk) = self.ring.write_chunk(HEAD + record.bytes.len()) else { return };
+        let (first, second) = chunk.as_mut_slices();
+        for (at, part) in [(0, head.as_slice()), (HEAD, record.bytes)] {
+            let (before, after) = part.split_at(first.len().saturating_sub(at).min(part.len()));
+            if !before.is_empty() {
+                first[at..at + before.len()].copy_from_slice(before);
+            }
+            if !after.is_empty() {
+                let at = (at + before.len()) - first.len();
+                second[at..at + after.len()].copy_from_slice(after);
+            }
+        }
+        chunk.commit_all();
+    }
+}
+
+impl TapReader {
+    /// The next record, if one is there.
+    pub fn next_record(&mut self) -> Option<TapRecord<'_>> {
+        let length = {
+            let chunk = self.ring.read_chunk(HEAD).ok()?;
+            let at = |i: usize| {
+                let (first, second) = chunk.as_slices();
+                first.get(i).or_else(|| second.get(i - first.len())).copied().unwrap_or_default()
+            };
+            HEAD + usize::from(u16::from_ne_bytes([at(16), at(17)]))
+        };
+        let chunk = self.ring.read_chunk(length).ok()?;
+        self.scratch.clear();
+        let (first, second) = chunk.as_slices();
+        self.scratch.extend_from_slice(first);
+        self.scratch.extend_from_slice(second);
+        chunk.commit_all();
+        let (head, bytes) = self.scratch.split_at_checked(HEAD)?;
+        let u64_at = |i: usize| head[i..i + 8].try_into().map_or(0, u64::from_ne_bytes);
+        Some(TapRecord {
+            at: Time(u64_at(0)),
+            value: u64_at(8),
+            kind: TapKind::unpack(head[18]),
+            side: head[19],
+            lines: Lines(head[20]),
+            bytes,
+        })
+    }
+
+    /// The shard has let go of its end, and everything it wrote was read.
+    pub fn is_over(&self) -> bool {
+        self.ring.is_abandoned() && self.ring.slots() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(at: u64, bytes: &[u8]) -> TapRecord<'_> {
+        TapRecord { at: Time(at), kind: TapKind::In, side: 1, lines: Lines::CTS, value: 0, bytes }
+    }
+
+    #[test]
+    fn records_come_out_as_they_went_in_over_the_ring_s_end() {
+        let (mut tap, mut reader) = tap(100);
+        for i in 0..50u64 {
+            let bytes: Vec<u8> = (0..i as u8).collect();
+            tap.record(record(i, &bytes));
+            assert_eq!(reader.next_record(), Some(record(i, &bytes)));
+            assert_eq!(reader.next_record(), None);
+        }
+        drop(tap);
+        assert!(reader.is_over());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_exactly() {
+        let (mut tap, mut reader) = tap(64);
+        tap.record(record(1, &[7; 30]));
+        tap.record(record(2, &[7; 30]));
+        tap.record(record(3, &[]));
+        assert_eq!(tap.untold(), 30);
+        assert_eq!(reader.next_record(), Some(record(1, &[7; 30])));
+        tap.record(record(4, &[8; 5]));
+        let told = reader.next_record().unwrap();
+        assert_eq!((told.kind, told.value, told.at), (TapKind::Lost, 30, Time(4)));
+        assert_eq!(reader.next_record(), Some(record(4, &[8; 5])));
+        assert_eq!(tap.untold(), 0);
+    }
+}

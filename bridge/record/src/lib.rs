@@ -1,0 +1,1 @@
+//! Runs in a database: what went over the links, frame by frame, with statistics. Reads taps, never lines.
