@@ -1,6 +1,6 @@
-/* The smallest honest serial bridge: one process, two ports, poll (or level-triggered epoll with -e),
+/* The smallest honest serial bridge: one process, pairs of ports, poll (or level-triggered epoll with -e),
  * write straight after read. It is the yardstick of tests/bench/bridge and must not become clever.
- *   poll_loop [-e] [-b BAUD] PORT_A PORT_B */
+ *   poll_loop [-e] [-b BAUD] PORT_A PORT_B [PORT_A PORT_B ...] */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -10,6 +10,8 @@
 #include <sys/epoll.h>
 #include <termios.h>
 #include <unistd.h>
+
+#define MOST 256
 
 static void die(const char *what) { fprintf(stderr, "poll_loop: %s: %s\n", what, strerror(errno)); exit(1); }
 
@@ -35,7 +37,9 @@ static int open_port(const char *path, long baud) {
     return fd;
 }
 
-static struct side { int fd; char buffer[4096]; size_t from, to; } side[2];
+/* Sides 2n and 2n + 1 are a pair: s ^ 1 is the other one. */
+static struct side { int fd; char buffer[4096]; size_t from, to; } side[MOST];
+static int sides;
 
 /* Moves what can be moved from one side to the other; what the far port does not take stays in the buffer. */
 static void readable(int s) {
@@ -49,7 +53,7 @@ static void readable(int s) {
 static void writable(int s) {
     struct side *in = &side[s];
     if (in->from == in->to) return;
-    ssize_t n = write(side[!s].fd, in->buffer + in->from, in->to - in->from);
+    ssize_t n = write(side[s ^ 1].fd, in->buffer + in->from, in->to - in->from);
     if (n < 0) { if (errno == EAGAIN) return; exit(1); }
     in->from += (size_t)n;
 }
@@ -57,39 +61,39 @@ static void writable(int s) {
 static int full(int s) { return side[s].from < side[s].to; }
 
 static void loop_poll(void) {
+    static struct pollfd p[MOST];
     for (;;) {
-        struct pollfd p[2];
-        for (int s = 0; s < 2; s++)
-            p[s] = (struct pollfd){side[s].fd, (short)((full(s) ? 0 : POLLIN) | (full(!s) ? POLLOUT : 0)), 0};
-        if (poll(p, 2, -1) < 0) die("poll");
-        for (int s = 0; s < 2; s++) {
-            if (p[s].revents & POLLOUT) writable(!s);
+        for (int s = 0; s < sides; s++)
+            p[s] = (struct pollfd){side[s].fd, (short)((full(s) ? 0 : POLLIN) | (full(s ^ 1) ? POLLOUT : 0)), 0};
+        if (poll(p, (nfds_t)sides, -1) < 0) die("poll");
+        for (int s = 0; s < sides; s++) {
+            if (p[s].revents & POLLOUT) writable(s ^ 1);
             if (p[s].revents & (POLLIN | POLLHUP | POLLERR) && !full(s)) { readable(s); writable(s); }
         }
     }
 }
 
+static void watch(int set, int s, int how) {
+    static unsigned now[MOST];
+    unsigned want = (full(s) ? 0 : EPOLLIN) | (full(s ^ 1) ? EPOLLOUT : 0u);
+    if (how == EPOLL_CTL_MOD && want == now[s]) return;
+    struct epoll_event e = {want, {.u32 = (unsigned)s}};
+    if (epoll_ctl(set, how, side[s].fd, &e) < 0) die("epoll_ctl");
+    now[s] = want;
+}
+
 static void loop_epoll(void) {
+    static struct epoll_event e[MOST];
     int set = epoll_create1(0);
-    unsigned now[2] = {EPOLLIN, EPOLLIN};
-    struct epoll_event e[2];
-    for (int s = 0; s < 2; s++) {
-        e[0] = (struct epoll_event){EPOLLIN, {.u32 = (unsigned)s}};
-        if (epoll_ctl(set, EPOLL_CTL_ADD, side[s].fd, e) < 0) die("epoll_ctl");
-    }
+    for (int s = 0; s < sides; s++) watch(set, s, EPOLL_CTL_ADD);
     for (;;) {
-        for (int s = 0; s < 2; s++) {
-            unsigned want = (full(s) ? 0 : EPOLLIN) | (full(!s) ? EPOLLOUT : 0u);
-            if (want == now[s]) continue;
-            e[0] = (struct epoll_event){want, {.u32 = (unsigned)s}};
-            if (epoll_ctl(set, EPOLL_CTL_MOD, side[s].fd, e) < 0) die("epoll_ctl");
-            now[s] = want;
-        }
-        int n = epoll_wait(set, e, 2, -1);
+        int n = epoll_wait(set, e, MOST, -1);
         for (int i = 0; i < n; i++) {
             int s = (int)e[i].data.u32;
-            if (e[i].events & EPOLLOUT) writable(!s);
+            if (e[i].events & EPOLLOUT) writable(s ^ 1);
             if (e[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR) && !full(s)) { readable(s); writable(s); }
+            watch(set, s, EPOLL_CTL_MOD);
+            watch(set, s ^ 1, EPOLL_CTL_MOD);
         }
     }
 }
@@ -102,7 +106,11 @@ int main(int argc, char **argv) {
         else if (option == 'b') baud = atol(optarg);
         else return 2;
     }
-    if (argc - optind != 2) { fprintf(stderr, "usage: poll_loop [-e] [-b BAUD] PORT_A PORT_B\n"); return 2; }
-    for (int s = 0; s < 2; s++) side[s].fd = open_port(argv[optind + s], baud);
+    sides = argc - optind;
+    if (sides < 2 || sides % 2 || sides > MOST) {
+        fprintf(stderr, "usage: poll_loop [-e] [-b BAUD] PORT_A PORT_B [PORT_A PORT_B ...]\n");
+        return 2;
+    }
+    for (int s = 0; s < sides; s++) side[s].fd = open_port(argv[optind + s], baud);
     if (epoll) loop_epoll(); else loop_poll();
 }

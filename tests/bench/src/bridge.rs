@@ -1,25 +1,23 @@
-//! `hilrig link` between two ports against socat and a C poll loop, all in one run. It measures programs from outside and knows nothing of
+//! `hilrig link` between two ports against its peers, all in one run. It measures programs from outside and knows nothing of
 //! their insides.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::child::{Child, confine, cores, on_path, read_summary, traced};
+use crate::child::{Group, confine, cores, on_path, read_summary, traced};
 use crate::line::{End, Line, Pattern, check_port};
+use crate::many::Many;
+use crate::programs::{CAPTURING, LOOP, Pair, Programs, SER2NET, SOCAT};
 use crate::report::{Floor, Rounds, Table, figure, print_floors, print_load, quantile, with_ratio};
 
 const SIZES: [usize; 3] = [1, 16, 256];
 const GAP: Duration = Duration::from_micros(400);
-const LOOP: &str = "C poll loop";
-const OURS: &str = "hilrig link";
-const SOCAT: &str = "socat";
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -47,13 +45,16 @@ pub struct Options {
     /// Leave out a program of this name; may be repeated
     #[arg(long, value_name = "NAME")]
     skip: Vec<String>,
+    /// Numbers of links of the loaded comparison
+    #[arg(long, value_delimiter = ',', default_values_t = [8, 64])]
+    links: Vec<usize>,
 }
 
 /// A program under measurement: how it is called with the two ports.
 #[derive(Debug)]
 struct Program {
     name: &'static str,
-    argv: Vec<OsString>,
+    command: Vec<OsString>,
     figures: Figures,
 }
 
@@ -88,14 +89,32 @@ struct Plan {
     /// Bytes of one way; duplex takes half of it in each direction.
     bulk: usize,
     traced: usize,
+    many_rounds: usize,
+    many_messages: usize,
 }
 
 pub fn run(options: &Options) -> Result<(), Failure> {
     let given = !options.ports.is_empty();
     let mut plan = if options.quick {
-        Plan { rounds: 3, messages: 10, bulk_rounds: 2, bulk: 1_000_000, traced: 100 }
+        Plan {
+            rounds: 3,
+            messages: 10,
+            bulk_rounds: 2,
+            bulk: 1_000_000,
+            traced: 100,
+            many_rounds: 1,
+            many_messages: 20,
+        }
     } else {
-        Plan { rounds: 48, messages: 20, bulk_rounds: 7, bulk: 20_000_000, traced: 1000 }
+        Plan {
+            rounds: 48,
+            messages: 20,
+            bulk_rounds: 7,
+            bulk: 20_000_000,
+            traced: 1000,
+            many_rounds: 8,
+            many_messages: 150,
+        }
     };
     if given {
         // A real line: two seconds of it per bulk run, and few of them.
@@ -113,7 +132,16 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     } else {
         Line { ends: [End::pty()?, End::pty()?], patience: Duration::from_secs(2) }
     };
-    let (mut programs, notes) = programs(options, &line, temporary.path())?;
+    let mut found =
+        Programs::find(options.hilrig.as_deref(), given.then_some(options.baud), temporary.path())?;
+    found.names.retain(|name| !options.skip.iter().any(|skipped| skipped == name));
+    let pair: Pair = line.ends.each_ref().map(|end| end.port.clone());
+    let mut programs = Vec::new();
+    for &name in &found.names {
+        for command in found.commands(name, std::slice::from_ref(&pair))? {
+            programs.push(Program { name, command, figures: Figures::default() });
+        }
+    }
 
     let cores = cores()?;
     let mut one_hop = Latency::default();
@@ -146,11 +174,20 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             count_calls(program, &strace, &line, plan.traced, temporary.path())?;
         }
     }
-    let floors = floors(&programs);
+    confine(&cores)?;
+    let mut many = Vec::new();
+    let counts: &[usize] = if given { &[] } else { &options.links };
+    for &links in counts.iter().filter(|links| (2..=100).contains(*links)) {
+        many.push(Many::measure(&found, links, plan.many_rounds, plan.many_messages, temporary.path())?);
+    }
+    let mut floors = floors(&programs);
+    floors.extend(many.iter().flat_map(Many::floors));
+    let notes = &found.notes;
     if options.json {
-        println!("{}", as_json(&programs, &one_hop, &floors, &notes));
+        println!("{}", as_json(&programs, &one_hop, &many, &floors, notes));
     } else {
         print(&programs, &one_hop, &plan);
+        many.iter().for_each(Many::print);
         print_floors(&floors, options.quick);
         print_load();
         notes.iter().for_each(|note| println!("\nnote: {note}"));
@@ -158,73 +195,14 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The programs that can be measured here, and a sentence about each that cannot.
-fn programs(
-    options: &Options,
-    line: &Line,
-    temporary: &Path,
-) -> Result<(Vec<Program>, Vec<String>), Failure> {
-    let (a, b) = (&line.ends[0].port, &line.ends[1].port);
-    let baud = options.baud;
-    let hilrig = match &options.hilrig {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("hilrig"),
-    };
-    let poll_loop = temporary.join("poll_loop");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("poll_loop.c");
-    let compiled = Command::new("cc").args(["-O2", "-o"]).arg(&poll_loop).arg(source).status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        return Err(Failure::Missing("the C poll loop cannot be compiled: is `cc` installed?".to_owned()));
-    }
-    let url = |port: &Path| -> OsString {
-        if options.ports.is_empty() {
-            port.into()
-        } else {
-            format!("serial:{}?baud={baud}", port.display()).into()
-        }
-    };
-    let file = |port: &Path| -> OsString {
-        let speed = if options.ports.is_empty() { String::new() } else { format!(",b{baud}") };
-        format!("{},raw,echo=0{speed}", port.display()).into()
-    };
-    let c = |flags: &[&str]| {
-        let mut argv: Vec<OsString> = vec![poll_loop.clone().into()];
-        argv.extend(flags.iter().map(OsString::from));
-        argv.extend(["-b".into(), baud.to_string().into(), a.into(), b.into()]);
-        argv
-    };
-    let mut notes = Vec::new();
-    let mut list = vec![
-        (OURS, vec![hilrig.into(), "link".into(), url(a), url(b)]),
-        (LOOP, c(&[])),
-        ("C epoll loop", c(&["-e"])),
-    ];
-    match on_path("socat") {
-        Some(socat) => list.push((SOCAT, vec![socat.into(), file(a), file(b)])),
-        None => notes.push("skipped: socat is not installed (Debian package socat)".to_owned()),
-    }
-    if on_path("strace").is_none() {
-        notes.push("skipped: system calls; strace is not installed (Debian package strace)".to_owned());
-    }
-    list.retain(|(name, _)| !options.skip.iter().any(|skipped| skipped == name));
-    let program = |(name, argv)| Program { name, argv, figures: Figures::default() };
-    Ok((list.into_iter().map(program).collect(), notes))
-}
-
-fn command(argv: &[OsString]) -> Command {
-    let mut command = Command::new(&argv[0]);
-    command.args(&argv[1..]).stdout(Stdio::null());
-    command
-}
-
-fn start(program: &Program, line: &Line, temporary: &Path) -> Result<Child, Failure> {
-    let mut child = Child::start(program.name, &mut command(&program.argv), temporary)?;
-    line.settle(&mut child)?;
-    Ok(child)
+fn start(program: &Program, line: &Line, temporary: &Path) -> Result<Group, Failure> {
+    let mut group = Group::start(program.name, std::slice::from_ref(&program.command), temporary)?;
+    line.settle(&mut group)?;
+    Ok(group)
 }
 
 /// Adds what went wrong to the program it happened to.
-fn blame<T>(program: &str, outcome: Result<T, Failure>) -> Result<T, Failure> {
+pub fn blame<T>(program: &str, outcome: Result<T, Failure>) -> Result<T, Failure> {
     outcome.map_err(|failure| match failure {
         Failure::Wrong(message) => Failure::Wrong(format!("{program}: {message}")),
         Failure::Missing(message) => Failure::Missing(format!("{program}: {message}")),
@@ -232,7 +210,7 @@ fn blame<T>(program: &str, outcome: Result<T, Failure>) -> Result<T, Failure> {
 }
 
 /// `count` messages in each direction by turns, each different from the one before; samples in us.
-fn pings(
+pub fn pings(
     size: usize,
     count: usize,
     mut ping: impl FnMut(usize, &[u8]) -> Result<Duration, Failure>,
@@ -321,11 +299,10 @@ fn count_calls(
     for count in [20, 20 + messages] {
         let summary = temporary.join(format!("calls-{count}"));
         let _ = std::fs::remove_file(&summary);
-        let mut traced = traced(strace, &program.argv, &summary);
-        let mut child = Child::start(program.name, traced.stdout(Stdio::null()), temporary)?;
-        line.settle(&mut child)?;
+        let mut group = Group::start(program.name, &[traced(strace, &program.command, &summary)], temporary)?;
+        line.settle(&mut group)?;
         blame(program.name, pings(16, count / 2, |from, message| line.ping(from, message)))?;
-        child.stop();
+        drop(group);
         runs.push(read_summary(&summary)?);
     }
     let of = |run: usize, name: &String| runs[run].get(name).copied().unwrap_or(0) as f64;
@@ -346,19 +323,27 @@ fn by_name<'a>(programs: &'a [Program], name: &str) -> Option<&'a Figures> {
 }
 
 fn floors(programs: &[Program]) -> Vec<Floor> {
-    let Some(ours) = by_name(programs, OURS) else { return Vec::new() };
+    let Some(ours) = by_name(programs, CAPTURING) else { return Vec::new() };
     let ratio = |peer: &str, of: &dyn Fn(&Figures) -> f64| {
         by_name(programs, peer).map_or(f64::NAN, |peer| of(ours) / of(peer))
     };
+    let least = |peer: &str, of: &dyn Fn(&Figures) -> f64| 1.0 / ratio(peer, of);
     let mut floors = Vec::new();
     // Judged on one core alone: left to the kernel, luck with the placement moves each figure by a third between two runs.
     for (index, size) in SIZES.into_iter().enumerate() {
         let what = format!("p50 at {size} B, best round, of the C poll loop's");
-        floors.push(Floor::new(what, 1.10, ratio(LOOP, &|figures| figures.latency[0].p50[index].best())));
+        floors.push(Floor::new(what, 1.05, ratio(LOOP, &|figures| figures.latency[0].p50[index].best())));
     }
     let what = "CPU per message, best round, of socat's";
-    floors.push(Floor::new(what, 0.70, ratio(SOCAT, &|figures| figures.latency[0].cpu.best())));
+    floors.push(Floor::new(what, 0.60, ratio(SOCAT, &|figures| figures.latency[0].cpu.best())));
     floors.push(Floor::new("system calls per message", 3.1, ours.calls_per_message()));
+    for (what, peer, index, limit) in [
+        ("socat's throughput, of ours", SOCAT, 0, 1.0),
+        ("socat's throughput, of ours, duplex", SOCAT, 1, 1.0 / 1.1),
+        ("ser2net's throughput, of ours", SER2NET, 0, 0.25),
+    ] {
+        floors.push(Floor::new(what, limit, least(peer, &|figures| figures.rate[index].median())));
+    }
     floors
 }
 
@@ -433,7 +418,13 @@ fn print(programs: &[Program], one_hop: &Latency, plan: &Plan) {
     table.print();
 }
 
-fn as_json(programs: &[Program], one_hop: &Latency, floors: &[Floor], notes: &[String]) -> Value {
+fn as_json(
+    programs: &[Program],
+    one_hop: &Latency,
+    many: &[Many],
+    floors: &[Floor],
+    notes: &[String],
+) -> Value {
     let latency = |figures: &Latency| -> Value {
         let of_size = |(index, size): (usize, usize)| {
             let p99 = quantile(&figures.samples[index], 0.99);
@@ -461,6 +452,7 @@ fn as_json(programs: &[Program], one_hop: &Latency, floors: &[Floor], notes: &[S
     json!({
         "programs": programs.iter().map(program).collect::<Vec<_>>(),
         "oneHopOneCore": latency(one_hop),
+        "manyLinks": many.iter().map(Many::json).collect::<Vec<_>>(),
         "floors": floors.iter().map(Floor::json).collect::<Vec<_>>(),
         "notes": notes,
     })

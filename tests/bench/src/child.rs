@@ -66,11 +66,17 @@ impl Child {
         Duration::from_nanos(threads.filter_map(of_thread).sum())
     }
 
-    pub fn stop(&mut self) {
-        let Ok(None) = self.process.try_wait() else { return };
-        if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
+    fn terminate(&mut self) {
+        if let Ok(None) = self.process.try_wait()
+            && let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw)
+        {
             let _ = kill_process(pid, Signal::TERM);
         }
+    }
+
+    pub fn stop(&mut self) {
+        let Ok(None) = self.process.try_wait() else { return };
+        self.terminate();
         let deadline = Instant::now() + Duration::from_secs(1);
         while Instant::now() < deadline {
             match self.process.try_wait() {
@@ -90,6 +96,44 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// All processes of a program under measurement; stopped when dropped.
+#[derive(Debug)]
+pub struct Group(Vec<Child>);
+
+impl Group {
+    pub fn start(name: &str, commands: &[Vec<OsString>], temporary: &Path) -> Result<Self, Failure> {
+        let start = |words: &Vec<OsString>| {
+            let mut command = Command::new(&words[0]);
+            Child::start(name, command.args(&words[1..]).stdout(Stdio::null()), temporary)
+        };
+        Ok(Self(commands.iter().map(start).collect::<Result<_, _>>()?))
+    }
+
+    pub fn name(&self) -> &str {
+        self.0.first().map_or("", |child| &child.name)
+    }
+
+    /// CPU time used so far.
+    pub fn cpu(&self) -> Duration {
+        self.0.iter().map(Child::cpu).sum()
+    }
+
+    pub fn check_alive(&mut self) -> Result<(), Failure> {
+        self.0.iter_mut().try_for_each(Child::check_alive)
+    }
+
+    pub fn last_words(&self) -> String {
+        self.0.iter().map(Child::last_words).find(|words| !words.is_empty()).unwrap_or_default()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // All are told before the first one is waited for.
+        self.0.iter_mut().for_each(Child::terminate);
     }
 }
 
@@ -114,10 +158,10 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 /// The same command under `strace -c`, as the tracee itself (`-D`), so that its pid is the one we started.
-pub fn traced(strace: &Path, argv: &[OsString], summary: &Path) -> Command {
-    let mut command = Command::new(strace);
-    command.args(["-D", "-f", "-c", "-o"]).arg(summary).args(argv);
-    command
+pub fn traced(strace: &Path, command: &[OsString], summary: &Path) -> Vec<OsString> {
+    let before =
+        [strace.as_os_str(), "-D".as_ref(), "-f".as_ref(), "-c".as_ref(), "-o".as_ref(), summary.as_ref()];
+    before.into_iter().map(OsString::from).chain(command.iter().cloned()).collect()
 }
 
 /// Calls by name from a summary of `strace -c`; waits until the tracer, which outlives the traced program a little, has written it.

@@ -13,7 +13,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 
 use crate::Failure;
-use crate::child::Child;
+use crate::child::Group;
 
 /// One end of the line under test and the path of the port the bridge program opens.
 #[derive(Debug)]
@@ -39,6 +39,27 @@ impl End {
     /// A given port for the bridge program and the port wired to it for us.
     pub fn given(port: &Path, far: &Path, baud: u32) -> Result<Self, Failure> {
         Ok(Self { fd: open_raw(far, Some(baud))?, keeper: None, port: port.to_owned() })
+    }
+
+    /// Takes everything that is there; answers how many bytes that was.
+    pub fn drain(&self) -> Result<u64, Failure> {
+        let mut buffer = [0; 1024];
+        let mut all = 0;
+        loop {
+            match read(&self.fd, &mut buffer) {
+                Ok(n @ 1..) => all += n as u64,
+                Ok(0) | Err(Errno::AGAIN) => return Ok(all),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Writes what the port takes at once; answers how many bytes that was.
+    pub fn put(&self, bytes: &[u8]) -> Result<u64, Failure> {
+        match write(&self.fd, bytes) {
+            Err(Errno::AGAIN) => Ok(0),
+            answer => Ok(answer? as u64),
+        }
     }
 
     /// Forgets what is under way and what the last program left on the port (an exclusive lock outlives it on a held PTY).
@@ -88,19 +109,19 @@ pub struct Line {
 
 impl Line {
     /// Waits until a byte crosses in both directions, then for silence, so that nothing of the start is in a measurement.
-    pub fn settle(&self, child: &mut Child) -> Result<(), Failure> {
+    pub fn settle(&self, group: &mut Group) -> Result<(), Failure> {
         for from in [0, 1] {
             self.ends[from].clear()?;
         }
         let deadline = Instant::now() + Duration::from_secs(10);
         let mut crossed = [false; 2];
         while crossed != [true; 2] {
-            child.check_alive()?;
+            group.check_alive()?;
             if Instant::now() > deadline {
-                let words = child.last_words();
+                let words = group.last_words();
                 return Err(Failure::Missing(format!(
                     "{} carried no byte within 10 s of its start: {words}",
-                    child.name
+                    group.name()
                 )));
             }
             for from in [0, 1] {

@@ -5,6 +5,8 @@ mod child;
 mod client;
 mod contract;
 mod line;
+mod many;
+mod programs;
 mod report;
 
 use std::process::ExitCode;
@@ -23,7 +25,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// `hilrig link A B` against socat and a minimal C poll loop: latency, CPU, system calls, throughput
+    /// `hilrig link` against C loops, socat, gensiot and ser2net: latency, CPU, system calls, throughput, many links
     Bridge(bridge::Options),
     /// `status.get` of the daemon against a plain Python server: latency, also during a 10 s action
     Contract(contract::Options),
