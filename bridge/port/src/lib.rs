@@ -40,4 +40,4 @@ pub use station::{Direction, Gate, LineEvent, Station, TX_CAPACITY, Tx};
 pub use stats::{DirectionSnapshot, LinkSnapshot, LinkStats, PortSnapshot, PortState, PortStats};
 pub use tap::{Tap, TapKind, TapReader, TapRecord, tap};
 pub use time::Time;
-pub use url::{PortUrl, UrlError};
+pub use url::{Identity, Policy, PortUrl, TlsClient, TlsServer, UrlError};

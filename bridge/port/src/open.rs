@@ -33,11 +33,11 @@ impl OpenPort {
                 let stop_bits = if options.format.stop_bits == StopBits::One { 1 } else { 2 };
                 (Line::Serial(line), PortStats::new(PortState::Open, true, options.baud, stop_bits))
             }
-            PortUrl::Pty { name } => (
+            PortUrl::Pty { name, .. } => (
                 Line::Pty(PtyLine::open(name, &port, runtime)?),
                 PortStats::new(PortState::Open, false, 0, 1),
             ),
-            PortUrl::Tcp { host, port: number } => (
+            PortUrl::Tcp { host, port: number, tls: None } => (
                 Line::Stream(socket::connect_tcp(host, *number, &port, stop)?),
                 PortStats::new(PortState::Open, true, 0, 0),
             ),
@@ -45,7 +45,7 @@ impl OpenPort {
                 Line::Stream(socket::connect_unix(path, &port, stop)?),
                 PortStats::new(PortState::Open, true, 0, 0),
             ),
-            PortUrl::TcpListen { host, port: number } => (
+            PortUrl::TcpListen { host, port: number, tls: None, .. } => (
                 Line::Listen(socket::listen_tcp(host, *number, &port, stop)?),
                 PortStats::new(PortState::Waiting, false, 0, 0),
             ),
@@ -53,6 +53,17 @@ impl OpenPort {
                 Line::Listen(socket::listen_unix(path, &port)?),
                 PortStats::new(PortState::Waiting, false, 0, 0),
             ),
+            PortUrl::Tcp { .. } | PortUrl::TcpListen { .. } => {
+                let reason = "TLS is not available in this version".into();
+                return Err(PortError::Unsupported { port, reason });
+            }
+            PortUrl::Usb { .. }
+            | PortUrl::Loop { .. }
+            | PortUrl::Rfc2217 { .. }
+            | PortUrl::Rfc2217Listen { .. } => {
+                let scheme = port.split(':').next().unwrap_or_default().to_owned();
+                return Err(PortError::Later { port, scheme });
+            }
             PortUrl::Later { scheme, .. } => return Err(PortError::Later { port, scheme: scheme.clone() }),
         };
         Ok(Self { url: url.clone(), stats: Arc::new(stats), warnings, line })

@@ -236,7 +236,12 @@ pub(crate) fn parse(text: &str) -> Result<SerialOptions, (usize, String)> {
     Ok(options)
 }
 
-fn switch(value: &str) -> Result<bool, String> {
+/// Whether options of a serial port have this name.
+pub(crate) fn is_known(key: &str) -> bool {
+    KNOWN.split(", ").any(|known| known == key)
+}
+
+pub(crate) fn switch(value: &str) -> Result<bool, String> {
     match value {
         "on" | "true" | "yes" | "1" => Ok(true),
         "off" | "false" | "no" | "0" => Ok(false),

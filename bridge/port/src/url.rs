@@ -1,30 +1,90 @@
-//! The one grammar for ports: on the command line, in configs and in rigs. Parses and prints, and never touches
-//! the system: whether a port exists is known only when it is opened.
+//! The one grammar for ports: on the command line, in configs and in rigs. What a port URL says, and how it prints;
+//! never touches the system to parse or print. Whether a port exists is known only when it is opened.
+
+mod options;
+mod parse;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use crate::serial_options::{self, SerialOptions};
+use crate::serial_options::{Format, SerialOptions};
 
 /// Where a port is and how it is to be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortUrl {
-    /// A serial port of this machine, or any path that behaves like one.
+    /// A serial port of this machine, or any path that behaves like one. `*`, `?` and `[…]` in the path make it a
+    /// pattern that must match exactly one port when it is opened.
     Serial { path: PathBuf, options: SerialOptions },
-    /// A virtual port made by hilrig; others open its far end by name. An absolute path is taken as it is.
-    Pty { name: String },
+    /// The serial port of a USB adapter, wherever it is plugged in.
+    Usb { vendor: u16, product: u16, serial: Option<String>, options: SerialOptions },
+    /// A virtual port made by hilrig; others open its far end by name. An absolute path is taken as it is. The
+    /// format is what the line has in place of what a PTY hides (parity, word length).
+    Pty { name: String, format: Option<Format>, shim: bool },
+    /// A loopback plug: what is written comes back, DTR is DSR and DCD, RTS is CTS. The name only tells plugs apart.
+    Loop { name: String },
     /// A TCP connection made by us.
-    Tcp { host: String, port: u16 },
-    /// A TCP listener; one client at a time.
-    TcpListen { host: String, port: u16 },
+    Tcp { host: String, port: u16, tls: Option<TlsClient> },
+    /// A TCP listener.
+    TcpListen { host: String, port: u16, policy: Policy, tls: Option<TlsServer> },
+    /// A serial port at another machine, by Telnet COM port control.
+    Rfc2217 { host: String, port: u16, options: SerialOptions },
+    /// A TCP listener whose client sees a serial port with lines, parity and break.
+    Rfc2217Listen { host: String, port: u16, policy: Policy },
     /// A Unix stream socket someone else listens on.
     Unix { path: PathBuf },
     /// A Unix stream socket we listen on; one client at a time.
     UnixListen { path: PathBuf },
-    /// Known grammar, not built yet: `rfc2217:`, `rfc2217-listen:`, `ble:`, `hci:`. Refused when opened.
+    /// Known grammar, not built yet: `ble:`, `hci:`. Refused when opened.
     Later { scheme: String, text: String },
+}
+
+/// What a listener does with a caller while it has a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// The caller is turned away.
+    #[default]
+    Refuse,
+    /// The caller takes the place of the client.
+    Kick,
+    /// The caller may listen and is not heard.
+    Share,
+}
+
+impl Policy {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Kick => "kick",
+            Self::Share => "share",
+        }
+    }
+}
+
+/// How we show ourselves to a TLS server and what we believe.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsClient {
+    /// Certificates that may have signed the server's; without it the system's.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate chain and key, for servers that ask.
+    pub identity: Option<Identity>,
+    /// The name the server's certificate must have, if not the host's.
+    pub name: Option<String>,
+}
+
+/// How we show ourselves to TLS clients, and whom we let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsServer {
+    pub identity: Identity,
+    /// Only clients with a certificate signed by one of these.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// PEM files: a certificate chain, and the key of its first certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub cert: PathBuf,
+    pub key: PathBuf,
 }
 
 /// What is wrong with a port URL, and at which character.
@@ -59,71 +119,30 @@ impl fmt::Display for UrlError {
 
 impl std::error::Error for UrlError {}
 
-const SCHEMES: &str = "serial:, pty:, tcp:, tcp-listen:, unix:, unix-listen:, rfc2217:, rfc2217-listen:, ble:, hci:, or a path such as /dev/ttyUSB0";
+/// Options after a URL: `?` before the first, `&` before the others.
+struct Options<'a, 'b> {
+    f: &'a mut fmt::Formatter<'b>,
+    sep: char,
+}
 
-impl FromStr for PortUrl {
-    type Err = UrlError;
+impl Options<'_, '_> {
+    fn put(&mut self, key: &str, value: impl fmt::Display) -> fmt::Result {
+        let sep = std::mem::replace(&mut self.sep, '&');
+        write!(self.f, "{sep}{key}={value}")
+    }
 
-    fn from_str(input: &str) -> Result<Self, UrlError> {
-        let fail = |at: usize, message: String| Err(UrlError::new(input, at, message));
-        if input.is_empty() {
-            return fail(0, format!("a port is missing; expected {SCHEMES}"));
-        }
-        if let Some((at, _)) = input.char_indices().find(|(_, c)| c.is_control()) {
-            return fail(at, "a port cannot contain a control character".into());
-        }
-        if input.starts_with('/') {
-            return serial(input, 0);
-        }
-        let Some((scheme, rest)) = input.split_once(':') else {
-            let bare = input.split('?').next().unwrap_or(input);
-            return if is_com_name(bare) {
-                fail(0, com_refusal(bare))
-            } else {
-                fail(0, format!("`{input}` is neither a path nor a port URL; expected {SCHEMES}"))
-            };
-        };
-        let at = scheme.len() + 1;
-        match scheme {
-            "serial" => serial(input, at),
-            "pty" => {
-                no_options(input, at, scheme)?;
-                pty_name(input, at).map(|name| Self::Pty { name })
-            }
-            "tcp" => host_port(input, at).map(|(host, port)| Self::Tcp { host, port }),
-            "tcp-listen" => host_port(input, at).map(|(host, port)| Self::TcpListen { host, port }),
-            "unix" | "unix-listen" => {
-                no_options(input, at, scheme)?;
-                if rest.is_empty() {
-                    return fail(at, format!("`{scheme}:` needs the path of a socket"));
-                }
-                let path = PathBuf::from(rest);
-                Ok(if scheme == "unix" { Self::Unix { path } } else { Self::UnixListen { path } })
-            }
-            "rfc2217" | "rfc2217-listen" => {
-                host_port(input, at)?;
-                Ok(Self::Later { scheme: scheme.into(), text: rest.into() })
-            }
-            "ble" => {
-                if rest.is_empty() || rest.starts_with('?') {
-                    return fail(at, "`ble:` needs the name or the address of a peripheral".into());
-                }
-                Ok(Self::Later { scheme: scheme.into(), text: rest.into() })
-            }
-            "hci" => {
-                let known = ["tcp:", "serial:", "dev:", "sim:"]
-                    .iter()
-                    .any(|k| rest.len() > k.len() && rest.starts_with(k));
-                if !known {
-                    return fail(
-                        at,
-                        "`hci:` needs a controller: tcp:HOST:PORT, serial:/dev/…, dev:0 or sim:NAME".into(),
-                    );
-                }
-                Ok(Self::Later { scheme: scheme.into(), text: rest.into() })
-            }
-            _ => fail(0, format!("`{scheme}:` is not a kind of port; expected {SCHEMES}")),
-        }
+    fn identity(&mut self, identity: &Identity) -> fmt::Result {
+        self.put("cert", identity.cert.display())?;
+        self.put("key", identity.key.display())
+    }
+
+    fn policy(&mut self, policy: Policy) -> fmt::Result {
+        if policy == Policy::default() { Ok(()) } else { self.put("policy", policy.word()) }
+    }
+
+    fn serial(&mut self, options: &SerialOptions) -> fmt::Result {
+        let text = options.to_string();
+        if text.is_empty() { Ok(()) } else { write!(self.f, "{}{text}", self.sep) }
     }
 }
 
@@ -131,16 +150,58 @@ impl fmt::Display for PortUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Serial { path, options } => {
-                let options = options.to_string();
-                if options.is_empty() {
-                    write!(f, "{}", path.display())
-                } else {
-                    write!(f, "serial:{}?{options}", path.display())
+                if *options != SerialOptions::default() {
+                    f.write_str("serial:")?;
                 }
+                write!(f, "{}", path.display())?;
+                Options { f, sep: '?' }.serial(options)
             }
-            Self::Pty { name } => write!(f, "pty:{name}"),
-            Self::Tcp { host, port } => write!(f, "tcp:{}:{port}", Bracketed(host)),
-            Self::TcpListen { host, port } => write!(f, "tcp-listen:{}:{port}", Bracketed(host)),
+            Self::Usb { vendor, product, serial, options } => {
+                write!(f, "usb:{vendor:04x}:{product:04x}")?;
+                if let Some(serial) = serial {
+                    write!(f, ":{serial}")?;
+                }
+                Options { f, sep: '?' }.serial(options)
+            }
+            Self::Pty { name, format, shim } => {
+                write!(f, "pty:{name}")?;
+                let mut options = Options { f, sep: '?' };
+                if let Some(format) = format {
+                    options.put("format", format)?;
+                }
+                if *shim { options.put("shim", "on") } else { Ok(()) }
+            }
+            Self::Loop { name } => write!(f, "loop:{name}"),
+            Self::Tcp { host, port, tls } => {
+                write!(f, "tcp:{}:{port}", Bracketed(host))?;
+                let Some(TlsClient { ca, identity, name }) = tls else { return Ok(()) };
+                let mut options = Options { f, sep: '?' };
+                options.put("tls", "on")?;
+                if let Some(ca) = ca {
+                    options.put("ca", ca.display())?;
+                }
+                if let Some(identity) = identity {
+                    options.identity(identity)?;
+                }
+                name.as_ref().map_or(Ok(()), |name| options.put("name", name))
+            }
+            Self::TcpListen { host, port, policy, tls } => {
+                write!(f, "tcp-listen:{}:{port}", Bracketed(host))?;
+                let mut options = Options { f, sep: '?' };
+                options.policy(*policy)?;
+                let Some(TlsServer { identity, client_ca }) = tls else { return Ok(()) };
+                options.put("tls", "on")?;
+                options.identity(identity)?;
+                client_ca.as_ref().map_or(Ok(()), |ca| options.put("client_ca", ca.display()))
+            }
+            Self::Rfc2217 { host, port, options } => {
+                write!(f, "rfc2217:{}:{port}", Bracketed(host))?;
+                Options { f, sep: '?' }.serial(options)
+            }
+            Self::Rfc2217Listen { host, port, policy } => {
+                write!(f, "rfc2217-listen:{}:{port}", Bracketed(host))?;
+                Options { f, sep: '?' }.policy(*policy)
+            }
             Self::Unix { path } => write!(f, "unix:{}", path.display()),
             Self::UnixListen { path } => write!(f, "unix-listen:{}", path.display()),
             Self::Later { scheme, text } => write!(f, "{scheme}:{text}"),
@@ -149,15 +210,44 @@ impl fmt::Display for PortUrl {
 }
 
 impl PortUrl {
-    /// Whether this port can only be a simulated line: a virtual port, a Unix socket, TCP on this machine, or a
-    /// path that is a pseudo terminal or lies in the runtime directory. Profile `sim` opens nothing else.
+    /// A virtual port without options.
+    pub fn pty(name: impl Into<String>) -> Self {
+        Self::Pty { name: name.into(), format: None, shim: false }
+    }
+
+    /// How the line is to be set, of ports that are told so at open.
+    pub fn serial_options(&self) -> Option<&SerialOptions> {
+        match self {
+            Self::Serial { options, .. } | Self::Usb { options, .. } | Self::Rfc2217 { options, .. } => {
+                Some(options)
+            }
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub fn serial_options_mut(&mut self) -> Option<&mut SerialOptions> {
+        match self {
+            Self::Serial { options, .. } | Self::Usb { options, .. } | Self::Rfc2217 { options, .. } => {
+                Some(options)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether this port can only be a simulated line: a virtual port, a loopback, a Unix socket, TCP on this
+    /// machine, or a path that is a pseudo terminal or lies in the runtime directory. Profile `sim` opens nothing else.
     pub fn is_virtual(&self) -> bool {
         match self {
-            Self::Pty { .. } | Self::Unix { .. } | Self::UnixListen { .. } => true,
-            Self::Tcp { host, .. } | Self::TcpListen { host, .. } => {
+            Self::Pty { .. } | Self::Loop { .. } | Self::Unix { .. } | Self::UnixListen { .. } => true,
+            Self::Tcp { host, .. }
+            | Self::TcpListen { host, .. }
+            | Self::Rfc2217 { host, .. }
+            | Self::Rfc2217Listen { host, .. } => {
                 host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
             }
             Self::Serial { path, .. } => is_virtual_path(path),
+            Self::Usb { .. } => false,
             Self::Later { scheme, text } => scheme == "hci" && text.starts_with("sim:"),
         }
     }
@@ -180,116 +270,6 @@ struct Bracketed<'a>(&'a str);
 impl fmt::Display for Bracketed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(self.0) }
-    }
-}
-
-fn is_com_name(name: &str) -> bool {
-    name.get(..3).is_some_and(|p| p.eq_ignore_ascii_case("com"))
-        && name.len() > 3
-        && name.bytes().skip(3).all(|b| b.is_ascii_digit())
-}
-
-fn com_refusal(name: &str) -> String {
-    format!(
-        "`{name}` is a port of Windows; this is Linux, where ports are called /dev/ttyUSB0 or /dev/ttyS0 (`hilrig ports` lists them)"
-    )
-}
-
-fn serial(input: &str, at: usize) -> Result<PortUrl, UrlError> {
-    let (path, options) = match input[at..].find('?') {
-        Some(n) => (&input[at..at + n], Some(at + n + 1)),
-        None => (&input[at..], None),
-    };
-    if is_com_name(path) {
-        return Err(UrlError::new(input, at, com_refusal(path)));
-    }
-    if path.is_empty() {
-        return Err(UrlError::new(input, at, "`serial:` needs the path of a port, such as /dev/ttyUSB0"));
-    }
-    if !path.starts_with('/') {
-        return Err(UrlError::new(
-            input,
-            at,
-            format!("`{path}` is not an absolute path; did you mean /dev/{path}?"),
-        ));
-    }
-    let options = match options {
-        Some(from) => serial_options::parse(&input[from..])
-            .map_err(|(n, message)| UrlError::new(input, from + n, message))?,
-        None => SerialOptions::default(),
-    };
-    Ok(PortUrl::Serial { path: PathBuf::from(path), options })
-}
-
-fn no_options(input: &str, at: usize, scheme: &str) -> Result<(), UrlError> {
-    match input[at..].find('?') {
-        Some(n) => Err(UrlError::new(input, at + n, format!("`{scheme}:` takes no options"))),
-        None => Ok(()),
-    }
-}
-
-fn pty_name(input: &str, at: usize) -> Result<String, UrlError> {
-    let name = &input[at..];
-    let fail = |n: usize, message: &str| Err(UrlError::new(input, at + n, message));
-    if name.is_empty() {
-        return fail(0, "`pty:` needs a name, such as pty:plc");
-    }
-    if name.ends_with('/') {
-        return fail(name.len() - 1, "a virtual port's path must end in a name");
-    }
-    if !name.starts_with('/') {
-        if let Some(n) = name.find('/') {
-            return fail(n, "a virtual port's name has no `/`; an absolute path is taken as it is");
-        }
-        if name.starts_with('.') {
-            return fail(0, "a virtual port's name cannot begin with a dot");
-        }
-    }
-    if name.ends_with(".lock") {
-        return fail(name.len() - 5, "names ending in `.lock` are kept for hilrig's own lock files");
-    }
-    Ok(name.to_owned())
-}
-
-fn host_port(input: &str, at: usize) -> Result<(String, u16), UrlError> {
-    let rest = &input[at..];
-    let fail = |n: usize, message: String| Err(UrlError::new(input, at + n, message));
-    let (host, port_at) = if let Some(inner) = rest.strip_prefix('[') {
-        let Some(end) = inner.find(']') else { return fail(0, "the `[` has no matching `]`".into()) };
-        if inner[..end].parse::<std::net::Ipv6Addr>().is_err() {
-            return fail(1, format!("`{}` is not an IPv6 address", &inner[..end]));
-        }
-        if !inner[end + 1..].starts_with(':') {
-            return fail(end + 2, "after the address a `:` and a port number are expected".into());
-        }
-        (&inner[..end], end + 3)
-    } else {
-        let Some(colon) = rest.find(':') else {
-            return fail(rest.len(), "a port number is missing; the form is HOST:PORT".into());
-        };
-        if rest[colon + 1..].contains(':') {
-            return fail(0, "an IPv6 address stands in brackets, as in [::1]:502".into());
-        }
-        (&rest[..colon], colon + 1)
-    };
-    if host.is_empty() {
-        return fail(0, "a host is missing; the form is HOST:PORT, such as 127.0.0.1:502".into());
-    }
-    if let Some((n, c)) =
-        host.char_indices().find(|(_, c)| c.is_whitespace() || matches!(c, '?' | '/' | '@' | '#' | '[' | ']'))
-    {
-        return fail(n, format!("a host name cannot contain `{c}`"));
-    }
-    let port = &rest[port_at..];
-    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    match port.parse::<u16>() {
-        Ok(number) if digits => Ok((host.to_owned(), number)),
-        _ if port.is_empty() => fail(port_at, "a port number is missing; the form is HOST:PORT".into()),
-        _ if digits => fail(port_at, format!("`{port}` is not a port number (0 to 65535)")),
-        _ => {
-            let n = port.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
-            fail(port_at + n, "a port number has only digits, and nothing follows it".into())
-        }
     }
 }
 

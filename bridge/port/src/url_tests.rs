@@ -6,6 +6,10 @@ fn err(input: &str) -> UrlError {
     input.parse::<PortUrl>().expect_err(input)
 }
 
+fn baud(baud: u32) -> SerialOptions {
+    SerialOptions { baud, ..SerialOptions::default() }
+}
+
 #[test]
 fn every_kind_of_port_parses() {
     let serial: PortUrl =
@@ -21,13 +25,62 @@ fn every_kind_of_port_parses() {
 
     for (text, want) in [
         ("/dev/ttyUSB0", PortUrl::Serial { path: "/dev/ttyUSB0".into(), options: SerialOptions::default() }),
-        ("pty:plc.a", PortUrl::Pty { name: "plc.a".into() }),
-        ("pty:/run/x/plc", PortUrl::Pty { name: "/run/x/plc".into() }),
-        ("tcp:plc.local:502", PortUrl::Tcp { host: "plc.local".into(), port: 502 }),
-        ("tcp-listen:[::1]:0", PortUrl::TcpListen { host: "::1".into(), port: 0 }),
+        ("/dev/ttyUSB?", PortUrl::Serial { path: "/dev/ttyUSB?".into(), options: SerialOptions::default() }),
+        (
+            "serial:/dev/tty[AU]?*?baud=300",
+            PortUrl::Serial { path: "/dev/tty[AU]?*".into(), options: baud(300) },
+        ),
+        (
+            "usb:0403:6001",
+            PortUrl::Usb { vendor: 0x403, product: 0x6001, serial: None, options: SerialOptions::default() },
+        ),
+        (
+            "usb:1a86:55d4:A:B?baud=300",
+            PortUrl::Usb { vendor: 0x1a86, product: 0x55d4, serial: Some("A:B".into()), options: baud(300) },
+        ),
+        ("pty:plc.a", PortUrl::pty("plc.a")),
+        ("pty:/run/x/plc", PortUrl::pty("/run/x/plc")),
+        (
+            "pty:a?format=8E1&shim=on",
+            PortUrl::Pty { name: "a".into(), format: Some("8E1".parse().unwrap()), shim: true },
+        ),
+        ("loop:", PortUrl::Loop { name: String::new() }),
+        ("tcp:plc.local:502", PortUrl::Tcp { host: "plc.local".into(), port: 502, tls: None }),
+        (
+            "tcp:h:1?tls=on&ca=/ca.pem&cert=c.pem&key=k.pem&name=plc.local",
+            PortUrl::Tcp {
+                host: "h".into(),
+                port: 1,
+                tls: Some(TlsClient {
+                    ca: Some("/ca.pem".into()),
+                    identity: Some(Identity { cert: "c.pem".into(), key: "k.pem".into() }),
+                    name: Some("plc.local".into()),
+                }),
+            },
+        ),
+        (
+            "tcp-listen:[::1]:0",
+            PortUrl::TcpListen { host: "::1".into(), port: 0, policy: Policy::Refuse, tls: None },
+        ),
+        (
+            "tcp-listen:h:1?policy=share&tls=on&cert=c&key=k&client_ca=ca",
+            PortUrl::TcpListen {
+                host: "h".into(),
+                port: 1,
+                policy: Policy::Share,
+                tls: Some(TlsServer {
+                    identity: Identity { cert: "c".into(), key: "k".into() },
+                    client_ca: Some("ca".into()),
+                }),
+            },
+        ),
+        ("rfc2217:h:1?baud=300", PortUrl::Rfc2217 { host: "h".into(), port: 1, options: baud(300) }),
+        (
+            "rfc2217-listen:h:1?policy=kick",
+            PortUrl::Rfc2217Listen { host: "h".into(), port: 1, policy: Policy::Kick },
+        ),
         ("unix:/run/a b:c", PortUrl::Unix { path: "/run/a b:c".into() }),
         ("unix-listen:rel.sock", PortUrl::UnixListen { path: "rel.sock".into() }),
-        ("rfc2217:h:1", PortUrl::Later { scheme: "rfc2217".into(), text: "h:1".into() }),
         ("ble:Dev?service=nus", PortUrl::Later { scheme: "ble".into(), text: "Dev?service=nus".into() }),
         ("hci:sim:radio", PortUrl::Later { scheme: "hci".into(), text: "sim:radio".into() }),
     ] {
@@ -54,12 +107,22 @@ fn errors_point_at_the_character() {
         ("/dev/x?baud=+5", 12, "not a baud rate"),
         ("/dev/x?baud=9600&format=9N1", 24, "form is 8N1"),
         ("/dev/x?baud=1&baud=2", 14, "given twice"),
-        ("/dev/x?", 7, "name=value"),
+        ("/dev/x?baud", 7, "name=value"),
+        ("/dev/x?=", 7, "not an option"),
+        ("usb:", 4, "vendor number is missing"),
+        ("usb:0403", 8, "product number is missing"),
+        ("usb:0403:x", 9, "hexadecimal"),
+        ("usb:+403:1", 4, "hexadecimal"),
+        ("usb:0403:6001:", 14, "serial number is expected"),
+        ("usb:0403:6001?bad=1", 14, "not an option"),
         ("/dev/x?rs485=maybe", 13, "neither on nor off"),
         ("pty:", 4, "needs a name"),
         ("pty:a/b", 5, "no `/`"),
         ("pty:..", 4, "dot"),
-        ("pty:a?x=1", 5, "no options"),
+        ("pty:a?x=1", 6, "known options are format, shim"),
+        ("pty:a?format=8E1&format=8E1", 17, "given twice"),
+        ("pty:a?shim=perhaps", 11, "neither on nor off"),
+        ("loop:a?x", 6, "no options"),
         ("pty:a.lock", 5, ".lock"),
         ("tcp:host", 8, "port number is missing"),
         ("tcp::502", 4, "host is missing"),
@@ -68,6 +131,17 @@ fn errors_point_at_the_character() {
         ("tcp:::1:502", 4, "brackets"),
         ("tcp:[::1]502", 9, "`:` and a port number"),
         ("tcp:[::1", 4, "matching"),
+        ("tcp:h:1?tls", 8, "name=value"),
+        ("tcp:h:1?ca=x", 8, "add tls=on"),
+        ("tcp:h:1?tls=on&ca=", 18, "PEM file"),
+        ("tcp:h:1?tls=on&name=a b", 20, "not a host name"),
+        ("tcp:h:1?tls=on&cert=x", 21, "`cert` needs `key`"),
+        ("tcp:h:1?policy=kick", 8, "known options are tls"),
+        ("tcp-listen:h:1?policy=none", 22, "refuse, kick or share"),
+        ("tcp-listen:h:1?tls=on", 21, "certificate and key"),
+        ("rfc2217:h:1?exclusive=on", 12, "remote port"),
+        ("rfc2217:h:1?baud=x", 17, "not a baud rate"),
+        ("rfc2217-listen:h:1?tls=on", 19, "known options are policy"),
         ("tcp-listen:ä b:1", 13, "cannot contain ` `"),
         ("unix:", 5, "path of a socket"),
         ("ble:", 4, "name or the address"),
@@ -89,6 +163,10 @@ fn only_simulated_lines_count_as_virtual() {
         ("tcp:127.0.0.1:1", true),
         ("tcp:localhost:1", true),
         ("tcp-listen:[::1]:1", true),
+        ("loop:", true),
+        ("rfc2217:127.0.0.1:1", true),
+        ("rfc2217-listen:0.0.0.0:1", false),
+        ("usb:0403:6001", false),
         ("tcp:10.0.0.1:1", false),
         ("tcp-listen:0.0.0.0:1", false),
         ("/dev/pts/99999", true),
@@ -136,11 +214,43 @@ fn urls() -> impl Strategy<Value = PortUrl> {
         any::<std::net::Ipv4Addr>().prop_map(|a| a.to_string()),
         any::<std::net::Ipv6Addr>().prop_map(|a| a.to_string()),
     ];
+    let pattern = "/[^?=\\p{C}]{1,9}[^=\\p{C}]{0,9}[^?=\\p{C}]";
+    let remote =
+        options().prop_map(|o| SerialOptions { exclusive: true, low_latency: false, rs485: false, ..o });
+    let file = "[^&=\\p{C}]{1,9}";
+    let identity = (file, file).prop_map(|(c, k)| Identity { cert: c.into(), key: k.into() });
+    let policy = prop_oneof![Just(Policy::Refuse), Just(Policy::Kick), Just(Policy::Share)];
+    use proptest::option::of as some;
+    let client = (some(file), some(identity.clone()), some("[a-z]{1,9}"))
+        .prop_map(|(ca, identity, name)| TlsClient { ca: ca.map(PathBuf::from), identity, name });
+    let server = (identity, some(file))
+        .prop_map(|(identity, ca)| TlsServer { identity, client_ca: ca.map(PathBuf::from) });
+    let pty = "[a-zA-Z0-9_-][a-zA-Z0-9._ -]{0,9}[a-z]x";
     prop_oneof![
-        ("/[^?\\p{C}]{1,20}", options()).prop_map(|(p, options)| PortUrl::Serial { path: p.into(), options }),
-        "[a-zA-Z0-9_-][a-zA-Z0-9._ -]{0,9}[a-z]x".prop_map(|name| PortUrl::Pty { name }),
-        (host.clone(), any::<u16>()).prop_map(|(host, port)| PortUrl::Tcp { host, port }),
-        (host.clone(), any::<u16>()).prop_map(|(host, port)| PortUrl::TcpListen { host, port }),
+        (pattern, options()).prop_map(|(p, options)| PortUrl::Serial { path: p.into(), options }),
+        (any::<[u16; 2]>(), some("[^?\\p{C}]{1,9}"), options()).prop_map(
+            |([vendor, product], serial, options)| { PortUrl::Usb { vendor, product, serial, options } }
+        ),
+        (pty, some(options().prop_map(|o| o.format)), any::<bool>())
+            .prop_map(|(name, format, shim)| { PortUrl::Pty { name, format, shim } }),
+        "[^?\\p{C}]{0,9}".prop_map(|name| PortUrl::Loop { name }),
+        (host.clone(), any::<u16>(), some(client)).prop_map(|(host, port, tls)| PortUrl::Tcp {
+            host,
+            port,
+            tls
+        }),
+        (host.clone(), any::<u16>(), policy.clone(), some(server))
+            .prop_map(|(host, port, policy, tls)| PortUrl::TcpListen { host, port, policy, tls }),
+        (host.clone(), any::<u16>(), remote).prop_map(|(host, port, options)| PortUrl::Rfc2217 {
+            host,
+            port,
+            options
+        }),
+        (host.clone(), any::<u16>(), policy).prop_map(|(host, port, policy)| PortUrl::Rfc2217Listen {
+            host,
+            port,
+            policy
+        }),
         "[^?\\p{C}]{1,20}".prop_map(|p| PortUrl::Unix { path: p.into() }),
         "[^?\\p{C}]{1,20}".prop_map(|p| PortUrl::UnixListen { path: p.into() }),
         "[^?\\p{C}]{1,20}".prop_map(|text| PortUrl::Later { scheme: "ble".into(), text }),

@@ -96,7 +96,7 @@ fn runtime() -> Vec<Check> {
     };
     let directory = Check::ok("runtime directory", runtime.dir().display().to_string());
     let name = format!("doctor-{}", std::process::id());
-    let opened = OpenPort::open(&PortUrl::Pty { name }, &runtime, &|| false);
+    let opened = OpenPort::open(&PortUrl::pty(name), &runtime, &|| false);
     vec![
         directory,
         match opened {

@@ -141,7 +141,7 @@ impl<'p> Bench<'p> {
             self.far_ends.push([None, None]);
             return Ok(());
         };
-        let open = |end: &str| OpenPort::open(&PortUrl::Pty { name: format!("{name}.{end}") }, runtime, stop);
+        let open = |end: &str| OpenPort::open(&PortUrl::pty(format!("{name}.{end}")), runtime, stop);
         let (a, b) = (open("a")?, open("b")?);
         self.far_ends.push([&a, &b].map(|port| port.far_end().map(std::path::Path::to_path_buf)));
         let link = self.shard.add_link(a, b, None)?;

@@ -171,7 +171,7 @@ impl Check<'_> {
                 self.problems.add(&span, "this is not a port URL", why.message);
             }
         }
-        PortUrl::Pty { name: String::new() }
+        PortUrl::pty("")
     }
 
     fn sim(&mut self, name: &At<String>, sim: &At<Sim>) {
