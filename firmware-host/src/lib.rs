@@ -20,6 +20,7 @@ pub fn spec() -> AppSpec {
             ConfigKey::transport_mode(),
             ConfigKey::new("firmware", ValueKind::text(), "", "the firmware under test, a path; empty: none"),
         ],
+        sections: vec![],
         actions: ActionDescriptor::run_pair().into(),
     }
 }

@@ -34,6 +34,7 @@ pub fn spec() -> AppSpec {
             port_key("far.com", "pty:bridge-b", "the far port when transportMode is Com"),
             port_key("far.tcp", "tcp-listen:127.0.0.1:8770", "the far port when transportMode is Tcp"),
         ],
+        sections: vec![],
         actions: vec![
             start
                 .arg(ArgDescriptor::optional(

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use crate::{ActionDescriptor, Args, ConfigKey, ConfigTree, ContractError, ErrorCode};
+use crate::{ActionDescriptor, Args, ConfigKey, ConfigSection, ConfigTree, ContractError, ErrorCode};
 
 /// What is known of an app without running it. The daemon answers `config.*` and `action.list` from this alone.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct AppSpec {
     /// A role inside a shared host process: `processModel` and `roleAppId` in its status.
     pub hosted_role: bool,
     pub config: Vec<ConfigKey>,
+    /// Named tables of the config file beside the keys; most apps have none.
+    pub sections: Vec<ConfigSection>,
     pub actions: Vec<ActionDescriptor>,
 }
 

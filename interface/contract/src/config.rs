@@ -121,6 +121,38 @@ impl ConfigKey {
     }
 }
 
+/// What is wrong in a table of a section.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SectionProblem {
+    /// Where below the table, dotted, with indices from 0 for lists (`faults.0.effect`); `""` for the table itself.
+    pub at: String,
+    /// Without the key's name.
+    pub message: String,
+}
+
+impl SectionProblem {
+    pub fn new(at: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { at: at.into(), message: message.into() }
+    }
+}
+
+/// Judges one table of a section by its name and its content.
+pub type SectionCheck = fn(&str, &Value) -> Result<(), SectionProblem>;
+
+/// Any number of named tables of one shape: `[name.ANY]` in the file. Unlike a [`ConfigKey`] a table has lists and
+/// tables in it, and its app alone knows their shape.
+#[derive(Debug, Clone)]
+pub struct ConfigSection {
+    /// Of the tables around them: `link` for `[link.line]`.
+    pub name: &'static str,
+    /// One line for people.
+    pub help: &'static str,
+    pub check: SectionCheck,
+    /// TOML; written as a comment by `hilrig init`.
+    pub example: &'static str,
+}
+
 /// The effective configuration of an app: nested objects, defaults filled in, every value checked.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ConfigTree(pub Map<String, Value>);
@@ -152,6 +184,12 @@ impl ConfigTree {
             let Value::Object(next) = slot else { return };
             here = next;
         }
+    }
+
+    /// The tables of a section by name.
+    pub fn section(&self, name: &str) -> impl Iterator<Item = (&str, &Value)> {
+        let tables = self.get(name).and_then(Value::as_object);
+        tables.into_iter().flatten().map(|(name, table)| (name.as_str(), table))
     }
 
     /// Text at `key`, or `""`. Every key of an app's list is present, so absence is a misspelt key.

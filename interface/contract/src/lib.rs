@@ -12,7 +12,7 @@ mod wire;
 
 pub use action::{ActionDescriptor, ArgDescriptor, ArgType, Args};
 pub use app::{App, AppSpec, AppStatus, Call, Job, RunIdentity, Stop};
-pub use config::{Check, ConfigKey, ConfigTree, ValueKind};
+pub use config::{Check, ConfigKey, ConfigSection, ConfigTree, SectionProblem, ValueKind};
 pub use error::{ContractError, ErrorCode};
 pub use value::coerce;
 pub use wire::*;

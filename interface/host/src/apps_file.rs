@@ -228,6 +228,7 @@ mod tests {
             host: "bridge",
             hosted_role: false,
             config: vec![],
+            sections: vec![],
             actions: vec![],
         }
     }

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hilrig_contract::{
-    AppSpec, ConfigEntry, ConfigKey, ConfigPath, ConfigSet, ConfigTree, ConfigView, ContractError, ErrorCode,
-    ValueKind,
+    AppSpec, ConfigEntry, ConfigKey, ConfigPath, ConfigSection, ConfigSet, ConfigTree, ConfigView,
+    ContractError, ErrorCode, ValueKind,
 };
 use serde_json::Value;
 
 use crate::Root;
-use crate::config_file::{Parsed, Problem, accept, edit, parse};
+use crate::config_file::{Parsed, Problem, Shape, accept, edit, parse};
+use crate::config_section;
 
 /// No config file is longer.
 const MAX_FILE: u64 = 1 << 20;
@@ -29,6 +30,7 @@ const FILE_KEY: &str = "configPath";
 pub struct ConfigStore {
     app_id: &'static str,
     keys: Vec<ConfigKey>,
+    sections: Vec<ConfigSection>,
     root: PathBuf,
     file: PathBuf,
     log: PathBuf,
@@ -53,16 +55,29 @@ impl Reading {
     }
 }
 
+impl Reading {
+    /// A named table as the file has it; `Null` if it has none.
+    fn table(&self, path: &str) -> Value {
+        let found = self.parsed.tables.iter().find(|table| table.path == path);
+        found.map_or(Value::Null, |table| table.value.clone())
+    }
+}
+
 impl ConfigStore {
     pub fn new(root: &Root, spec: &AppSpec) -> Self {
         Self {
             app_id: spec.id,
             keys: spec.config.clone(),
+            sections: spec.sections.clone(),
             root: root.dir().to_owned(),
             file: root.config_file(spec.id),
             log: root.log_file(spec.id),
             lock: root.dir().join("state").join("config.lock"),
         }
+    }
+
+    fn shape(&self) -> Shape<'_> {
+        Shape { keys: &self.keys, sections: &self.sections }
     }
 
     /// The config file, which need not exist.
@@ -92,6 +107,7 @@ impl ConfigStore {
                 source: if in_file { "file" } else { "default" }.to_owned(),
             }
         });
+        let entries = entries.chain(self.table_entries(&reading));
         let path = |key: &str, path: &Path| ConfigPath { key: key.to_owned(), value: shown(path) };
         ConfigView {
             repo_root: shown(&self.root),
@@ -102,6 +118,34 @@ impl ConfigStore {
             errors: reading.errors,
             revision: reading.revision,
         }
+    }
+
+    /// The values of the named tables, one entry each.
+    fn table_entries(&self, reading: &Reading) -> Vec<ConfigEntry> {
+        let mut found = vec![];
+        for table in reading.parsed.tables.iter().filter(|t| t.right) {
+            config_section::scalars(&table.path, &table.value, true, &mut found);
+        }
+        let entry = |(key, value, settable): (String, Value, bool)| ConfigEntry {
+            key,
+            settable,
+            allowed: vec![],
+            value_type: match &value {
+                Value::Bool(_) => "bool",
+                Value::Number(n) if n.is_f64() => "float",
+                Value::Number(_) => "int",
+                _ => "string",
+            }
+            .to_owned(),
+            constraint: None,
+            file_key: FILE_KEY.to_owned(),
+            unit: None,
+            help: None,
+            default: Value::Null,
+            source: "file".to_owned(),
+            value,
+        };
+        found.into_iter().map(entry).collect()
     }
 
     /// The effective configuration for an action.
@@ -122,6 +166,8 @@ impl ConfigStore {
     fn tree(&self, reading: &Reading) -> ConfigTree {
         let mut tree = ConfigTree::default();
         self.keys.iter().for_each(|key| tree.set(key.key, reading.value(key).0.clone()));
+        let right = reading.parsed.tables.iter().filter(|t| t.right);
+        right.for_each(|table| tree.set(&table.path, table.value.clone()));
         tree
     }
 
@@ -139,17 +185,23 @@ impl ConfigStore {
         running: Option<u32>,
     ) -> Result<ConfigSet, ContractError> {
         let refuse = |message: String| ContractError::new(ErrorCode::ConfigInvalid, message).with("key", key);
-        let Some(spec) = self.keys.iter().find(|k| k.key == key) else {
-            let known: Vec<&str> = self.keys.iter().map(|k| k.key).collect();
+        let spec = self.keys.iter().find(|k| k.key == key);
+        let table = self.sections.iter().find_map(|section| {
+            let rest = key.strip_prefix(section.name)?.strip_prefix('.')?;
+            let (name, path) = rest.split_once('.').unwrap_or((rest, ""));
+            Some((section, name, path.split('.').filter(|_| !path.is_empty()).collect::<Vec<_>>()))
+        });
+        if spec.is_none() && table.is_none() {
             let key: String = key.chars().take(100).collect();
             let message =
-                format!("{} has no config key {key:?}; the keys are {}", self.app_id, known.join(", "));
+                format!("{} has no config key {key:?}; the keys are {}", self.app_id, self.shape().known());
             return Err(ContractError::new(ErrorCode::NotFound, message).with("key", key));
-        };
-        if !spec.settable {
+        }
+        if spec.is_some_and(|spec| !spec.settable) {
             return Err(refuse(format!("{key} cannot be set")));
         }
-        let value = accept(spec, value).map_err(|why| refuse(format!("{key}: {why}")))?;
+        let accepted = spec.map(|spec| accept(spec, value)).transpose();
+        let accepted = accepted.map_err(|why| refuse(format!("{key}: {why}")))?;
         let _lock = self.lock()?;
         let reading = self.read();
         if let Some(expected) = expected
@@ -165,6 +217,15 @@ impl ConfigStore {
         if reading.parsed.broken {
             return Err(invalid(reading.errors));
         }
+        let value = match (accepted, table) {
+            (Some(value), _) => value,
+            (None, Some((section, name, path))) => {
+                let table = reading.table(&format!("{}.{name}", section.name));
+                let accepted = config_section::accept(section, name, &table, &path, value);
+                accepted.map_err(|p| refuse(config_section::told(&format!("{}.{name}", section.name), &p)))?
+            }
+            (None, None) => return Err(ContractError::internal("no key and no table")),
+        };
         let answer = |changed: bool, revision: String, message: String| ConfigSet {
             changed,
             file_path: shown(&self.file),
@@ -174,7 +235,7 @@ impl ConfigStore {
             revision,
         };
         // A value that only seems right, because the file's own is wrong, is written.
-        if reading.errors.is_empty() && *reading.value(spec).0 == value {
+        if reading.errors.is_empty() && self.tree(&reading).get(key) == Some(&value) {
             return Ok(answer(false, reading.revision, format!("{key} already is {value}")));
         }
         let text = edit(&reading.text, key, &value)
@@ -183,7 +244,7 @@ impl ConfigStore {
         if !check.errors.is_empty() {
             return Err(invalid(check.errors));
         }
-        if check.value(spec).0 != &value {
+        if self.tree(&check).get(key) != Some(&value) {
             return Err(ContractError::internal(format!("{key} = {value} cannot be written as TOML")));
         }
         replace(&self.file, check.text.as_bytes()).map_err(|e| {
@@ -224,7 +285,7 @@ impl ConfigStore {
     }
 
     fn check(&self, text: String) -> Reading {
-        let parsed = parse(&self.keys, &text);
+        let parsed = parse(self.shape(), &text);
         let errors = parsed.problems.iter().map(|problem| self.told(problem)).collect();
         let mut hasher = DefaultHasher::new();
         hasher.write(text.as_bytes());

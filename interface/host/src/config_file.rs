@@ -1,7 +1,8 @@
 //! The text of a config file: what it says, what is wrong with it and where, and how one value changes in it. Reads
 //! and writes no file.
 
-use hilrig_contract::{AppSpec, ConfigKey, ValueKind};
+use crate::config_section;
+use hilrig_contract::{AppSpec, ConfigKey, ConfigSection, ValueKind};
 use serde_json::{Map, Value};
 use toml_edit::{Document, DocumentMut, InlineTable, Item, Table, TableLike};
 
@@ -10,9 +11,20 @@ use toml_edit::{Document, DocumentMut, InlineTable, Item, Table, TableLike};
 pub(crate) struct Parsed {
     /// Values that are present and right, of their key's type.
     pub values: Map<String, Value>,
+    /// Named tables that are present, by `section.name`.
+    pub tables: Vec<NamedTable>,
     pub problems: Vec<Problem>,
     /// It is no TOML at all.
     pub broken: bool,
+}
+
+/// A table of a section.
+#[derive(Debug)]
+pub(crate) struct NamedTable {
+    pub path: String,
+    pub value: Value,
+    /// Nothing is wrong with it.
+    pub right: bool,
 }
 
 /// One thing that is wrong.
@@ -40,11 +52,27 @@ impl Problem {
     }
 }
 
+/// What may be in a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape<'a> {
+    pub keys: &'a [ConfigKey],
+    pub sections: &'a [ConfigSection],
+}
+
+impl Shape<'_> {
+    /// All keys, as told to who has used another.
+    pub fn known(&self) -> String {
+        let mut known: Vec<String> = self.keys.iter().map(|k| k.key.to_owned()).collect();
+        known.extend(self.sections.iter().map(|s| format!("{}.NAME", s.name)));
+        known.join(", ")
+    }
+}
+
 /// Reads and checks a text.
-pub(crate) fn parse(keys: &[ConfigKey], text: &str) -> Parsed {
+pub(crate) fn parse(shape: Shape<'_>, text: &str) -> Parsed {
     let mut parsed = Parsed::default();
     match Document::parse(text) {
-        Ok(document) => walk(keys, text, "", document.as_table(), &mut parsed),
+        Ok(document) => walk(shape, text, "", document.as_table(), &mut parsed),
         Err(e) => {
             let at = e.span().map_or(text.len(), |span| span.start);
             let message = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
@@ -55,11 +83,11 @@ pub(crate) fn parse(keys: &[ConfigKey], text: &str) -> Parsed {
     parsed
 }
 
-fn walk(keys: &[ConfigKey], text: &str, prefix: &str, table: &dyn TableLike, parsed: &mut Parsed) {
+fn walk(shape: Shape<'_>, text: &str, prefix: &str, table: &dyn TableLike, parsed: &mut Parsed) {
     for (name, item) in table.iter() {
         let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
         let key_at = table.key(name).and_then(|k| k.span()).map_or(0, |span| span.start);
-        if let Some(key) = keys.iter().find(|k| k.key == path) {
+        if let Some(key) = shape.keys.iter().find(|k| k.key == path) {
             match json(item).and_then(|value| accept(key, &value)) {
                 Ok(value) => {
                     parsed.values.insert(path, value);
@@ -69,13 +97,19 @@ fn walk(keys: &[ConfigKey], text: &str, prefix: &str, table: &dyn TableLike, par
                     parsed.problems.push(Problem::at(text, at, format!("{path}: {why}")));
                 }
             }
-        } else if keys.iter().any(|k| k.key.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.')))
+        } else if let Some(section) = shape.sections.iter().find(|s| s.name == path)
+            && let Some(tables) = item.as_table_like()
+        {
+            config_section::read(section, text, tables, parsed);
+        } else if shape
+            .keys
+            .iter()
+            .any(|k| k.key.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.')))
             && let Some(inner) = item.as_table_like()
         {
-            walk(keys, text, &path, inner, parsed);
+            walk(shape, text, &path, inner, parsed);
         } else {
-            let known: Vec<&str> = keys.iter().map(|k| k.key).collect();
-            let message = format!("unknown key {path}; the keys are {}", known.join(", "));
+            let message = format!("unknown key {path}; the keys are {}", shape.known());
             parsed.problems.push(Problem::at(text, key_at, message));
         }
     }
@@ -182,7 +216,16 @@ fn descend<'a>(root: &'a Item, path: &[&str]) -> Option<&'a Item> {
 
 fn insert(table: &mut dyn TableLike, parents: &[&str], leaf: &str, value: toml_edit::Value) -> Option<()> {
     let Some((parent, rest)) = parents.split_first() else {
-        table.insert(leaf, Item::Value(value));
+        // A table gets a header of its own where it can have one.
+        let item = match value {
+            toml_edit::Value::InlineTable(inline) => {
+                let mut table = inline.into_table();
+                table.decor_mut().set_prefix("\n");
+                Item::Table(table)
+            }
+            value => Item::Value(value),
+        };
+        table.insert(leaf, item);
         return Some(());
     };
     if !table.contains_key(parent) {
@@ -200,7 +243,7 @@ fn insert(table: &mut dyn TableLike, parents: &[&str], leaf: &str, value: toml_e
     insert(item.as_table_like_mut()?, rest, leaf, value)
 }
 
-fn toml(value: &Value) -> Option<toml_edit::Value> {
+pub(crate) fn toml(value: &Value) -> Option<toml_edit::Value> {
     Some(match value {
         Value::Bool(b) => (*b).into(),
         Value::Number(n) => match n.as_i64() {
@@ -208,7 +251,12 @@ fn toml(value: &Value) -> Option<toml_edit::Value> {
             None => n.as_f64()?.into(),
         },
         Value::String(s) => s.as_str().into(),
-        _ => return None,
+        Value::Array(list) => list.iter().map(toml).collect::<Option<toml_edit::Array>>()?.into(),
+        Value::Object(map) => {
+            let entries = map.iter().map(|(key, value)| Some((key, toml(value)?)));
+            entries.collect::<Option<Vec<_>>>()?.into_iter().collect::<InlineTable>().into()
+        }
+        Value::Null => return None,
     })
 }
 
@@ -245,6 +293,10 @@ pub fn default_config(spec: &AppSpec) -> String {
             text.push_str(&format!("{gap}# {}{range}\n{} = {value}\n", key.help, split(key.key).1));
         }
     }
+    for section in &spec.sections {
+        text.push_str(&format!("\n# {}\n", section.help));
+        section.example.lines().for_each(|line| text.push_str(&format!("# {line}\n")));
+    }
     text
 }
 
@@ -264,8 +316,12 @@ mod tests {
         ]
     }
 
+    fn shape(keys: &[ConfigKey]) -> Shape<'_> {
+        Shape { keys, sections: &[] }
+    }
+
     fn problem(text: &str) -> (usize, usize, String) {
-        let mut parsed = parse(&keys(), text);
+        let mut parsed = parse(shape(&keys()), text);
         assert_eq!(parsed.problems.len(), 1, "{text}: {:?}", parsed.problems);
         let p = parsed.problems.remove(0);
         (p.line, p.column, p.message)
@@ -333,7 +389,11 @@ mod tests {
             let edited = edit(text, "serial.baud", &json!(5)).unwrap();
             let squeeze = |s: &str| s.replace(' ', "");
             assert_eq!(squeeze(&edited), squeeze(want), "{text}");
-            assert_eq!(parse(&keys(), &edited).values.get("serial.baud"), None, "out of range on purpose");
+            assert_eq!(
+                parse(shape(&keys()), &edited).values.get("serial.baud"),
+                None,
+                "out of range on purpose"
+            );
         }
         assert_eq!(edit("serial = 5", "serial.baud", &json!(5)), None);
     }
@@ -354,11 +414,11 @@ mod tests {
             crlf: bool,
         ) {
             let text = lines.join(if crlf { "\r\n" } else { "\n" });
-            let before = parse(&keys(), &text);
+            let before = parse(shape(&keys()), &text);
             if let Some(edited) = edit(&text, key, &value) {
                 let mut want = before.values;
                 want.insert(key.to_owned(), value);
-                let after = parse(&keys(), &edited);
+                let after = parse(shape(&keys()), &edited);
                 assert!(!after.broken, "{text:?} -> {edited:?}");
                 let sorted = |values: &Map<String, Value>| {
                     values.iter().map(|(k, v)| (k.clone(), v.to_string())).collect::<std::collections::BTreeMap<_, _>>()
@@ -379,10 +439,11 @@ mod tests {
             host: "bridge",
             hosted_role: false,
             config: keys(),
+            sections: vec![],
             actions: vec![],
         };
         let text = default_config(&spec);
-        let parsed = parse(&spec.config, &text);
+        let parsed = parse(shape(&spec.config), &text);
         assert_eq!(parsed.problems, []);
         for key in &spec.config {
             assert_eq!(parsed.values[key.key], key.default);

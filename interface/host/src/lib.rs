@@ -6,6 +6,7 @@ mod backend;
 mod client;
 mod config;
 mod config_file;
+mod config_section;
 mod conn;
 mod daemon;
 mod describe;

@@ -64,6 +64,7 @@ impl FakeApp {
                         ..ConfigKey::new("fixed", ValueKind::text(), "x", "as built")
                     },
                 ],
+                sections: vec![],
                 actions,
             },
             run: Mutex::default(),

@@ -26,6 +26,7 @@ pub fn spec() -> AppSpec {
             ),
             ConfigKey::new("deviceName", ValueKind::text(), "hilrig", "the name the peripheral advertises"),
         ],
+        sections: vec![],
         actions: ActionDescriptor::run_pair().into(),
     }
 }

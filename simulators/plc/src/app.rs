@@ -24,6 +24,7 @@ pub fn spec() -> AppSpec {
         host: "simulators",
         hosted_role: true,
         config: keys(),
+        sections: vec![],
         actions: vec![
             start,
             stop,

@@ -31,6 +31,7 @@ fn spec(id: &'static str, host: &'static str, hosted_role: bool) -> AppSpec {
         host,
         hosted_role,
         config: vec![ConfigKey::new("mode", ValueKind::choice(["a", "b"]), "a", "a mode")],
+        sections: vec![],
         actions: vec![
             start.arg(seconds()),
             stop,
