@@ -1,1 +1,52 @@
 //! Runs in a database: what went over the links, frame by frame, with statistics. Reads taps, never lines.
+//!
+//! A file holds any number of runs, and several processes may write into it at once. A run whose process was killed
+//! stays readable up to the last 50 ms or so, and counts as unfinished.
+
+mod error;
+mod query;
+mod recorder;
+mod rows;
+mod schema;
+mod writer;
+
+pub use error::RecordError;
+pub use query::{Window, counts, list, show};
+pub use recorder::{Recorded, Recording, RunRecorder};
+pub use rows::{
+    Counts, EventCount, EventRow, FrameRow, LineAccount, LinkDetail, RunDetail, RunRow, StatisticsRow,
+};
+
+/// What a run is called and what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunInfo {
+    pub name: String,
+    /// What was asked for: a command line, or an action with its arguments.
+    pub command: String,
+    /// The configuration as text.
+    pub config: String,
+    pub seed: Option<u64>,
+    pub host: String,
+    /// Those that are known already, so that one without traffic is told of too.
+    pub links: Vec<RunLink>,
+}
+
+/// A link and its two port URLs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunLink {
+    pub name: String,
+    pub a: String,
+    pub b: String,
+}
+
+impl RunInfo {
+    /// A run on this machine.
+    pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let (name, command) = (name.into(), command.into());
+        Self { name, command, config: String::new(), seed: None, host, links: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests;
