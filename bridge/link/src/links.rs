@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hilrig_port::{Link, OpenPort, PortError, PortSnapshot, PortState, PortStats, PortUrl, Runtime, Shard};
+use hilrig_port::{Link, LinkOptions, OpenPort, PortError, PortSnapshot, PortState, PortStats, PortUrl, Runtime, Shard};
 use serde::Serialize;
 
 /// One link to open.
@@ -74,7 +74,7 @@ impl LinkSet {
             for (port, url) in [(&a, &spec.a), (&b, &spec.b)] {
                 set.warnings.extend(port.warnings().iter().map(|w| format!("{url}: {w}")));
             }
-            let link = set.shard.add_link(a, b, None)?;
+            let link = set.shard.add_link(a, b, LinkOptions::default())?;
             let ports = link.ports();
             set.links.push(NamedLink {
                 name: spec.name.clone(),
@@ -110,7 +110,7 @@ impl LinkSet {
     /// How many ports are gone, and whether every link has lost one. Costs a few loads, so that who carries bytes in
     /// the foreground can look often.
     pub fn lost(&self) -> (usize, bool) {
-        let lost = |link: &NamedLink| link.ports.iter().filter(|p| p.state() == PortState::Lost).count();
+        let lost = |link: &NamedLink| link.ports.iter().filter(|p| p.gone()).count();
         let counts = self.links.iter().map(lost);
         counts.fold((0, true), |(sum, all), n| (sum + n, all && n > 0))
     }
@@ -123,7 +123,7 @@ impl LinkSet {
             .flat_map(|link| {
                 link.ports.iter().zip(&link.urls).filter_map(|(port, url)| {
                     let port = port.snapshot();
-                    (port.state == PortState::Lost).then(|| format!("port {url} is gone: {}", port.reason))
+                    (!port.reason.is_empty()).then(|| format!("port {url} is gone: {}", port.reason))
                 })
             })
             .collect();

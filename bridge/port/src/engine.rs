@@ -4,12 +4,14 @@
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use rustix::io::Errno;
 
 use crate::PortError;
 use crate::Time;
+use crate::events::News;
 use crate::set::{EventFlags, Events, Set, Token, no_events};
 use crate::sys_lend::Work;
 use crate::unit::Unit;
@@ -23,17 +25,19 @@ pub(crate) struct Engine {
     earliest: Option<Time>,
     /// Rung by the control side when there is work.
     bell: Arc<OwnedFd>,
+    /// How long before a deadline sleeping ends and spinning begins.
+    spin: Duration,
     pub(crate) stop: bool,
 }
 
 impl Engine {
-    pub(crate) fn new(bell: Arc<OwnedFd>) -> Result<Self, Errno> {
+    pub(crate) fn new(bell: Arc<OwnedFd>, news: News, spin: Duration) -> Result<Self, Errno> {
         use std::os::fd::AsFd;
-        let set = Set::new()?;
+        let set = Set::new(news)?;
         set.add(bell.as_fd(), Token::Control, EventFlags::IN)?;
         // Room for more than a shard usually has, so that even taking one in seldom allocates.
         let (units, deadlines) = (Vec::with_capacity(256), Vec::with_capacity(256));
-        Ok(Self { set, units, deadlines, earliest: None, bell, stop: false })
+        Ok(Self { set, units, deadlines, earliest: None, bell, spin, stop: false })
     }
 
     /// Runs until told to stop. Answers itself, so that ports are closed on another thread: that can take time.
@@ -52,24 +56,34 @@ impl Engine {
         };
         for (_, unit) in self.units.iter_mut().flatten() {
             for port in unit.ports() {
-                port.lose(&self.set, why.clone());
+                port.give_up(&mut self.set, why.clone());
             }
         }
         self
     }
 
     fn turn(&mut self, events: &mut Events, work: &Receiver<Work<Self>>) -> Result<(), Errno> {
-        let mut control = false;
-        for (token, flags) in self.set.wait(events, self.earliest)? {
+        let (mut control, mut idle) = (false, true);
+        let until = self.earliest.map(|at| Time(at.0.saturating_sub(self.spin.as_nanos() as u64)));
+        for (token, flags) in self.set.wait(events, until)? {
+            idle = false;
             match token {
                 Token::Port { unit, side } => self.with(unit, |u, set| u.on_event(side, flags, set)),
                 Token::Listener { unit, side } => self.with(unit, |u, set| u.on_caller(side, set)),
+                Token::Aside { unit, side } => self.with(unit, |u, set| u.on_aside(side, set)),
+                Token::Observers { unit, side } => self.with(unit, |u, _| u.on_observers(side)),
                 Token::Openings => self.openings(),
                 Token::Control => control = true,
             }
         }
         if let Some(earliest) = self.earliest {
-            let now = Time::now();
+            let mut now = Time::now();
+            if idle && !self.spin.is_zero() {
+                while now < earliest && earliest.since(now) <= self.spin {
+                    std::hint::spin_loop();
+                    now = Time::now();
+                }
+            }
             if earliest <= now {
                 for unit in 0..self.units.len() {
                     if self.deadlines[unit].is_some_and(|at| at <= now) {
@@ -85,6 +99,7 @@ impl Engine {
                 work.perform(self);
             }
         }
+        self.set.news.ring();
         Ok(())
     }
 

@@ -3,15 +3,19 @@
 //! Everything tied to the operating system on the data plane lives here, system calls in `sys` alone. No JSON,
 //! no logging, no async.
 
+mod closer;
 mod conduit;
 mod engine;
 mod error;
+mod events;
 mod histogram;
 mod line;
+mod link;
 mod open;
 mod port;
 mod port_watch;
 mod ports;
+mod realtime;
 mod runtime;
 mod serial_options;
 mod set;
@@ -21,6 +25,7 @@ mod station;
 mod stats;
 mod sys;
 mod sys_lend;
+mod sys_rt;
 mod tap;
 mod time;
 mod unit;
@@ -28,10 +33,13 @@ mod url;
 
 pub use conduit::{Account, Conduit, Note, Out};
 pub use error::PortError;
+pub use events::{Event, EventWaker, Events, Happened};
 pub use histogram::Histogram;
+pub use link::{LineRouting, LinkOptions, TapPoints};
 pub use open::OpenPort;
 pub use port_watch::PortWatch;
 pub use ports::{PortInfo, list_ports};
+pub use realtime::{Grant, Granted, RealTime};
 pub use runtime::{Held, LockFile, Runtime};
 pub use serial_options::{Flow, Format, Parity, SerialOptions, StopBits};
 pub use shard::{Link, Shard, StationRef};

@@ -2,55 +2,74 @@
 //! may block there; a shard gets only what is open.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::line::Line;
 use crate::line::pty::PtyLine;
 use crate::line::serial::SerialLine;
-use crate::line::socket;
-use crate::serial_options::StopBits;
-use crate::{PortError, PortState, PortStats, PortUrl, Runtime};
+use crate::line::socket::{self, Carrier, ListenLine};
+use crate::{LineSettings, PortError, PortState, PortStats, PortUrl, Runtime};
 
 /// A port ready to be given to a shard; closed when dropped.
 #[derive(Debug)]
 pub struct OpenPort {
     url: PortUrl,
-    stats: Arc<PortStats>,
+    fresh: Arc<PortStats>,
+    /// Of the port that this one takes the place of.
+    keeps: Option<Arc<PortStats>>,
+    settings: Option<LineSettings>,
     warnings: Vec<String>,
     line: Line,
 }
+
+/// What a shard takes over from an open port.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub name: String,
+    pub line: Line,
+    /// The port's state as it is now; the counters that count are `keeps`, if there are any.
+    pub fresh: Arc<PortStats>,
+    pub keeps: Option<Arc<PortStats>>,
+    pub settings: Option<LineSettings>,
+}
+
+/// How long a lost port may take to be closed before it is opened again all the same.
+const CLOSING: Duration = Duration::from_secs(2);
 
 impl OpenPort {
     /// Opens a port. May block (a connection, a host name); asks `stop` at least every 50 ms whether to give up.
     pub fn open(url: &PortUrl, runtime: &Runtime, stop: &dyn Fn() -> bool) -> Result<Self, PortError> {
         let port = url.to_string();
         let mut warnings = Vec::new();
-        let (line, stats) = match url {
+        let mut settings = None;
+        let (line, fresh) = match url {
             PortUrl::Serial { path, options } => {
                 let (line, refused) = SerialLine::open(path, options, &port)?;
                 warnings = refused;
-                let stop_bits = if options.format.stop_bits == StopBits::One { 1 } else { 2 };
-                (Line::Serial(line), PortStats::new(PortState::Open, true, options.baud, stop_bits))
+                settings = Some(options.settings());
+                (Line::Serial(line), PortStats::new(PortState::Open, true, 0, 0))
             }
-            PortUrl::Pty { name, .. } => (
-                Line::Pty(PtyLine::open(name, &port, runtime)?),
+            PortUrl::Pty { name, format, .. } => (
+                Line::Pty(PtyLine::open(name, *format, &port, runtime)?),
                 PortStats::new(PortState::Open, false, 0, 1),
             ),
             PortUrl::Tcp { host, port: number, tls: None } => (
-                Line::Stream(socket::connect_tcp(host, *number, &port, stop)?),
+                stream(socket::connect_tcp(host, *number, &port, stop)?),
                 PortStats::new(PortState::Open, true, 0, 0),
             ),
             PortUrl::Unix { path } => (
-                Line::Stream(socket::connect_unix(path, &port, stop)?),
+                stream(socket::connect_unix(path, &port, stop)?),
                 PortStats::new(PortState::Open, true, 0, 0),
             ),
-            PortUrl::TcpListen { host, port: number, tls: None, .. } => (
-                Line::Listen(socket::listen_tcp(host, *number, &port, stop)?),
+            PortUrl::TcpListen { host, port: number, policy, tls: None } => (
+                listening(socket::listen_tcp(host, *number, *policy, &port, stop)?),
                 PortStats::new(PortState::Waiting, false, 0, 0),
             ),
             PortUrl::UnixListen { path } => (
-                Line::Listen(socket::listen_unix(path, &port)?),
+                listening(socket::listen_unix(path, &port)?),
                 PortStats::new(PortState::Waiting, false, 0, 0),
             ),
             PortUrl::Tcp { .. } | PortUrl::TcpListen { .. } => {
@@ -66,7 +85,31 @@ impl OpenPort {
             }
             PortUrl::Later { scheme, .. } => return Err(PortError::Later { port, scheme: scheme.clone() }),
         };
-        Ok(Self { url: url.clone(), stats: Arc::new(stats), warnings, line })
+        if let Some(settings) = settings {
+            fresh.set_settings(settings);
+        }
+        let (fresh, keeps) = (Arc::new(fresh), None);
+        Ok(Self { url: url.clone(), fresh, keeps, settings, warnings, line })
+    }
+
+    /// Opens a port that was lost, as `open` does, to be given to `Shard::replace_port`: it goes on counting in
+    /// `stats`, and counts itself as a reconnect there.
+    pub fn reopen(
+        url: &PortUrl,
+        runtime: &Runtime,
+        stats: Arc<PortStats>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self, PortError> {
+        let until = Instant::now() + CLOSING;
+        while stats.closing() && Instant::now() < until {
+            if stop() {
+                return Err(PortError::Stopped { port: url.to_string() });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let port = Self::open(url, runtime, stop)?;
+        stats.reconnects.add(1);
+        Ok(Self { keeps: Some(stats), ..port })
     }
 
     pub fn url(&self) -> &PortUrl {
@@ -83,14 +126,11 @@ impl OpenPort {
 
     /// Of a TCP listener, where it listens; tells the number chosen for port 0.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match &self.line {
-            Line::Listen(line) => line.address(),
-            _ => None,
-        }
+        self.line.listener()?.address()
     }
 
     pub fn stats(&self) -> Arc<PortStats> {
-        self.stats.clone()
+        self.keeps.as_ref().unwrap_or(&self.fresh).clone()
     }
 
     /// What was asked for and could not be had, in sentences.
@@ -98,7 +138,16 @@ impl OpenPort {
         &self.warnings
     }
 
-    pub(crate) fn into_parts(self) -> (String, Line, Arc<PortStats>) {
-        (self.url.to_string(), self.line, self.stats)
+    pub(crate) fn into_parts(self) -> Parts {
+        let Self { url, line, fresh, keeps, settings, .. } = self;
+        Parts { name: url.to_string(), line, fresh, keeps, settings }
     }
+}
+
+fn stream(fd: OwnedFd) -> Line {
+    Line::Socket(Carrier::Stream(fd))
+}
+
+fn listening(line: ListenLine) -> Line {
+    Line::Socket(Carrier::Listen(line))
 }

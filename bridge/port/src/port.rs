@@ -1,15 +1,18 @@
 //! One open port inside a shard: whether somebody is at the far end, what the shard waits for on it, and its
 //! counters. Does not know what the bytes are for.
 
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use crate::line::pty::{Unlock, Visit};
-use crate::line::{Buffer, Line, Read, Write};
+use crate::line::socket::Caller;
+use crate::line::{Buffer, Line, Piece, Read, Role, Write};
+use crate::open::Parts;
 use crate::set::{EventFlags, Set, Token};
-use crate::{PortError, PortState, PortStats, Time};
+use crate::{CharError, LineSettings, Lines, PortError, PortState, PortStats, Purge, Signal, Time};
 
 /// Whether bytes can reach somebody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +22,11 @@ pub(crate) enum Presence {
     Leaving,
     /// Nobody is there; somebody may come.
     Away,
-    /// Gone for good.
+    /// The port is gone and closed; another may take its place.
     Lost,
 }
 
-/// What happened to the far end, for whoever uses the port.
+/// What happened to the far end, for whoever uses the port. After `Left` it looks again: somebody may have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     None,
@@ -35,19 +38,33 @@ pub(crate) enum Change {
 /// What reading brought.
 #[derive(Debug)]
 pub(crate) enum Input {
+    /// So many bytes from `buffer[1]` on, to be taken apart with [`Port::piece`].
     Bytes(usize),
-    None,
+    Signals([Option<Signal>; 2]),
     Change(Change),
 }
 
 /// When a listener that could not accept tries again (no descriptors left).
 const RETRY: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// Lines that we or an application drive, and those that are sensed.
+pub(crate) const DRIVEN: Lines = Lines(Lines::DTR.0 | Lines::RTS.0);
+pub(crate) const SENSED: Lines = Lines(Lines::CTS.0 | Lines::DSR.0 | Lines::DCD.0 | Lines::RI.0);
+
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) name: String,
     pub(crate) stats: Arc<PortStats>,
-    line: Line,
+    pub(crate) line: Line,
+    /// DTR and RTS as the application, or we at a device, drive them, and the others as seen there.
+    pub(crate) driven: Lines,
+    pub(crate) sensed: Lines,
+    /// The application has said what it drives.
+    pub(crate) drives: bool,
+    /// How the line is set, as far as known.
+    pub(crate) settings: Option<LineSettings>,
+    /// Somebody brings the port back when it is lost.
+    pub(crate) returns: bool,
     presence: Presence,
     at: (usize, usize),
     /// What is wanted, and what the epoll set has been told.
@@ -57,14 +74,30 @@ pub(crate) struct Port {
     accept_at: Option<Time>,
 }
 
+fn presence(line: &Line) -> Presence {
+    if line.can_return() { Presence::Away } else { Presence::Here }
+}
+
 impl Port {
-    pub(crate) fn new((name, line, stats): (String, Line, Arc<PortStats>)) -> Self {
-        let presence = if line.can_return() { Presence::Away } else { Presence::Here };
+    pub(crate) fn new(parts: Parts, returns: bool) -> Self {
+        let Parts { name, line, fresh, keeps, settings } = parts;
+        let stats = match keeps {
+            Some(stats) => {
+                stats.set_back(&fresh);
+                stats
+            }
+            None => fresh,
+        };
         Self {
             name,
             stats,
+            driven: line.driven().unwrap_or_default(),
+            sensed: Lines::NONE,
+            drives: false,
+            settings,
+            returns,
+            presence: presence(&line),
             line,
-            presence,
             at: (0, 0),
             read: true,
             write: false,
@@ -73,28 +106,58 @@ impl Port {
         }
     }
 
+    /// Puts another line in place of this one, which is handed back. The counters go on.
+    pub(crate) fn replace(&mut self, parts: Parts, set: &mut Set) -> Result<Line, (PortError, Line)> {
+        self.detach(set);
+        let old = std::mem::replace(&mut self.line, parts.line);
+        self.stats.set_back(&parts.fresh);
+        self.presence = presence(&self.line);
+        (self.driven, self.sensed) = (self.line.driven().unwrap_or_default(), Lines::NONE);
+        self.settings = parts.settings;
+        (self.read, self.write, self.accept_at) = (true, false, None);
+        match self.attach(set, self.at.0, self.at.1) {
+            Ok(()) => Ok(old),
+            Err(e) => {
+                self.detach(set);
+                self.presence = Presence::Lost;
+                self.stats.set_gone(PortState::Waiting, e.to_string());
+                Err((e, std::mem::replace(&mut self.line, Line::Gone)))
+            }
+        }
+    }
+
     /// Takes its place in a shard. A virtual port that is open already counts as just opened.
     pub(crate) fn attach(&mut self, set: &mut Set, unit: usize, side: usize) -> Result<(), PortError> {
         self.at = (unit, side);
-        let done = match &self.line {
+        self.watch(set).map_err(|e| PortError::io(&self.name, "watch the port", e))
+    }
+
+    fn watch(&mut self, set: &mut Set) -> Result<(), Errno> {
+        let (unit, side) = self.at;
+        if let Some(fd) = self.line.aside_fd() {
+            set.add(fd, Token::Aside { unit, side }, EventFlags::IN)?;
+        }
+        match &self.line {
             Line::Pty(line) => set.watch(line.slave(), unit, side),
-            Line::Listen(line) => {
-                set.add(line.listener.as_fd(), Token::Listener { unit, side }, EventFlags::IN)
-            }
-            Line::Serial(_) | Line::Stream(_) => self.tell(set),
-        };
-        done.map_err(|e| PortError::io(&self.name, "watch the port", e))
+            line => match line.listener() {
+                Some(line) => set.add(line.listener.as_fd(), Token::Listener { unit, side }, EventFlags::IN),
+                None => self.tell(set),
+            },
+        }
     }
 
     /// Leaves the shard; the descriptors are closed by whoever gets the port.
     pub(crate) fn detach(&mut self, set: &mut Set) {
         self.untell(set);
-        match &self.line {
-            Line::Pty(_) => set.unwatch(self.at.0, self.at.1),
-            Line::Listen(line) => {
-                set.remove(line.listener.as_fd());
-            }
-            Line::Serial(_) | Line::Stream(_) => {}
+        if let Some(fd) = self.line.aside_fd() {
+            set.remove(fd);
+        }
+        if let Line::Pty(_) = &self.line {
+            set.unwatch(self.at.0, self.at.1);
+        }
+        if let Some(line) = self.line.listener() {
+            set.remove(line.listener.as_fd());
+            line.observers().for_each(|fd| set.remove(fd));
         }
     }
 
@@ -102,16 +165,26 @@ impl Port {
         self.presence
     }
 
+    pub(crate) fn role(&self) -> Role {
+        self.line.role()
+    }
+
     pub(crate) fn reading(&self) -> bool {
         self.read
     }
 
+    /// The unit has bytes for the line that it did not take.
     pub(crate) fn writing(&self) -> bool {
         self.write
     }
 
+    /// All modem lines as known.
+    pub(crate) fn lines(&self) -> Lines {
+        self.driven | self.sensed
+    }
+
     /// Says which events matter from now on.
-    pub(crate) fn want(&mut self, read: bool, write: bool, set: &Set) -> Change {
+    pub(crate) fn want(&mut self, read: bool, write: bool, set: &mut Set) -> Change {
         (self.read, self.write) = (read, write);
         if !matches!(self.presence, Presence::Here | Presence::Leaving) {
             return Change::None;
@@ -127,7 +200,7 @@ impl Port {
     fn tell(&mut self, set: &Set) -> Result<(), Errno> {
         let mut flags = EventFlags::empty();
         flags.set(EventFlags::IN, self.read);
-        flags.set(EventFlags::OUT, self.write);
+        flags.set(EventFlags::OUT, self.write || self.line.unsent());
         if flags.is_empty() {
             // A hang-up is reported whether wanted or not; once is enough while we cannot read on.
             flags = EventFlags::ONESHOT;
@@ -153,29 +226,108 @@ impl Port {
         }
     }
 
-    /// Reads once.
-    pub(crate) fn input(&mut self, buffer: &mut Buffer, set: &mut Set) -> Input {
-        match self.line.read(buffer) {
-            Read::Bytes(n) => {
-                self.stats.rx_bytes.add(n as u64);
-                Input::Bytes(n)
-            }
-            Read::Nothing => Input::None,
-            Read::Settings => {
-                if let Line::Pty(line) = &mut self.line
-                    && let Some((baud, stop_bits)) = line.settings(Time::now())
-                {
-                    self.publish(baud, stop_bits);
-                }
-                Input::None
-            }
+    /// Reads once, at most `room` bytes.
+    pub(crate) fn input(&mut self, buffer: &mut Buffer, room: usize, set: &mut Set) -> Input {
+        match self.line.read(buffer, room) {
+            Read::Bytes(n) => Input::Bytes(n),
+            Read::Nothing => Input::Signals([None, None]),
+            Read::Packet(status) => Input::Signals(self.packet(status)),
             Read::Ended(errno) => Input::Change(self.end(set, errno)),
         }
     }
 
-    fn publish(&self, baud: u32, stop_bits: u8) {
-        self.stats.set_line(baud, stop_bits);
-        self.stats.settings_changes.add(1);
+    fn packet(&mut self, status: u8) -> [Option<Signal>; 2] {
+        use crate::line::pty::{PACKET_FLUSH_READ, PACKET_FLUSH_WRITE, PACKET_IOCTL};
+        let Line::Pty(line) = &mut self.line else { return [None, None] };
+        let settings = if status & PACKET_IOCTL != 0 { line.settings(Time::now()) } else { None };
+        let purge = match (status & PACKET_FLUSH_READ != 0, status & PACKET_FLUSH_WRITE != 0) {
+            (true, true) => Some(Purge::Both),
+            (true, false) => Some(Purge::Input),
+            (false, true) => Some(Purge::Output),
+            (false, false) => None,
+        };
+        [settings.map(Signal::Settings), purge.map(Signal::Purge)]
+    }
+
+    /// The next piece of what was read.
+    pub(crate) fn piece(&mut self, buffer: &mut Buffer, raw: &mut Range<usize>) -> Piece {
+        if raw.start >= raw.end {
+            return Piece::End;
+        }
+        let piece = match self.line.decoder() {
+            Some(decoder) => decoder.next(buffer, raw),
+            None => {
+                let all = raw.clone();
+                raw.start = raw.end;
+                Piece::Bytes(all)
+            }
+        };
+        if let Piece::Bytes(bytes) = &piece {
+            self.stats.rx_bytes.add(bytes.len() as u64);
+        }
+        piece
+    }
+
+    /// Sends what the line's own framing wants sent, and watches for room if not all went.
+    pub(crate) fn flush(&mut self, set: &mut Set) -> Change {
+        if !matches!(self.presence, Presence::Here | Presence::Leaving) {
+            return Change::None;
+        }
+        if self.line.unsent()
+            && let Write::Ended(errno) = self.line.flush()
+        {
+            return self.end(set, errno);
+        }
+        self.want(self.read, self.write, set)
+    }
+
+    /// Keeps what a signal from the far end says about this port. `false` when it says nothing new.
+    pub(crate) fn learn(&mut self, signal: &Signal) -> bool {
+        match *signal {
+            Signal::Lines(lines) => {
+                let before = self.lines();
+                match self.role() {
+                    Role::Device => self.sensed = lines & SENSED,
+                    Role::App | Role::Plain => (self.driven, self.drives) = (lines & DRIVEN, true),
+                }
+                self.stats.set_lines(self.lines());
+                return self.lines() != before;
+            }
+            Signal::Settings(settings) => {
+                self.settings = Some(settings);
+                self.stats.set_settings(settings);
+                self.stats.settings_changes.add(1);
+            }
+            Signal::Break(on) => {
+                if on {
+                    self.stats.breaks.add(1);
+                }
+            }
+            Signal::Error(CharError::Framing) => self.stats.framing_errors.add(1),
+            Signal::Error(CharError::Parity) => self.stats.parity_errors.add(1),
+            Signal::Error(CharError::Overrun) => self.stats.overruns.add(1),
+            Signal::Purge(_) | Signal::Unplug(_) => {}
+        }
+        true
+    }
+
+    /// Does to this port's far end what a signal says; answers what came of it, if the line can do such a thing.
+    pub(crate) fn apply(&mut self, signal: &Signal) -> Option<Signal> {
+        if self.presence == Presence::Lost {
+            return None;
+        }
+        let result = self.line.apply(signal);
+        match (signal, result, self.role()) {
+            (_, Some(Signal::Settings(settings)), Role::Device) => {
+                self.settings = Some(settings);
+                self.stats.set_settings(settings);
+            }
+            (_, Some(Signal::Lines(lines)), Role::Device) => self.driven = lines & DRIVEN,
+            (Signal::Lines(lines), _, Role::App) => self.sensed = *lines & SENSED,
+            _ => {}
+        }
+        self.stats.set_lines(self.lines());
+        result
     }
 
     /// Writes once. What the line does not take is the caller's to keep.
@@ -183,14 +335,25 @@ impl Port {
         match self.line.write(bytes) {
             Write::Took(n) => {
                 self.stats.tx_bytes.add(n as u64);
-                (n, Change::None)
+                if let Line::Socket(_) = self.line
+                    && let Some(line) = self.line.listener()
+                {
+                    let lost = line.share(&bytes[..n]);
+                    if lost > 0 {
+                        self.stats.observer_lost_bytes.add(lost);
+                    }
+                }
+                match self.line.unsent() {
+                    true => (n, self.want(self.read, self.write, set)),
+                    false => (n, Change::None),
+                }
             }
             Write::Ended(errno) => (0, self.end(set, errno)),
         }
     }
 
     /// The far end hung up while we are not reading.
-    pub(crate) fn hung_up(&mut self, set: &Set) {
+    pub(crate) fn hung_up(&mut self, set: &mut Set) {
         if self.presence == Presence::Here {
             self.presence = Presence::Leaving;
             let _ = self.want(self.read, false, set);
@@ -203,18 +366,19 @@ impl Port {
             let reason = self.line.loss(errno);
             return self.lose(set, reason);
         }
-        let done = match &mut self.line {
-            Line::Pty(_) => self.reset(set),
-            Line::Listen(line) => {
-                self.told = None;
-                line.client = None;
-                self.stats.set_state(PortState::Waiting);
-                Ok(())
-            }
-            Line::Serial(_) | Line::Stream(_) => Ok(()),
-        };
+        let mut done = Ok(());
+        if let Line::Pty(_) = &self.line {
+            done = self.reset(set);
+        } else if let Some(line) = self.line.listener_mut() {
+            self.told = None;
+            line.client = None;
+            self.stats.set_state(PortState::Waiting);
+        }
         self.presence = Presence::Away;
         self.write = false;
+        (self.driven, self.drives) = (Lines::NONE, false);
+        self.settings = None;
+        self.stats.set_lines(self.lines());
         // Said when it is true in every respect: whoever waits for it may open the port at once.
         self.stats.set_peer_open(false);
         match done {
@@ -240,23 +404,51 @@ impl Port {
         Ok(())
     }
 
-    /// Takes the port out of service for good.
-    pub(crate) fn lose(&mut self, set: &Set, reason: String) -> Change {
+    /// The port is gone. It is closed on another thread, because that can take time and because a device that has
+    /// vanished gets its old name again only when nobody holds it any more.
+    pub(crate) fn lose(&mut self, set: &mut Set, reason: String) -> Change {
+        let state = if self.returns { PortState::Waiting } else { PortState::Lost };
+        let change = self.retire(set, state, reason);
+        if change == Change::Lost {
+            let line = std::mem::replace(&mut self.line, Line::Gone);
+            if let Err(line) = set.close(line, &self.stats) {
+                // Nobody closes it now; it goes with the unit, or when another takes its place.
+                self.line = line;
+            }
+        }
+        change
+    }
+
+    /// Takes the port out of service for good; its line is closed with the unit.
+    pub(crate) fn give_up(&mut self, set: &mut Set, reason: String) -> Change {
+        self.retire(set, PortState::Lost, reason)
+    }
+
+    /// Takes the port out of service and hands out its line, to be closed by the caller.
+    pub(crate) fn pull(&mut self, set: &mut Set, reason: String) -> (Change, Line) {
+        let change = self.retire(set, PortState::Waiting, reason);
+        (change, std::mem::replace(&mut self.line, Line::Gone))
+    }
+
+    fn retire(&mut self, set: &mut Set, state: PortState, reason: String) -> Change {
         if self.presence == Presence::Lost {
+            if state == PortState::Lost {
+                self.stats.set_gone(state, reason);
+            }
             return Change::None;
         }
-        self.untell(set);
-        if let Line::Listen(line) = &self.line {
-            set.remove(line.listener.as_fd());
-        }
+        self.detach(set);
         self.presence = Presence::Lost;
-        (self.read, self.write) = (false, false);
-        self.stats.set_lost(reason);
+        (self.read, self.write, self.accept_at) = (false, false, None);
+        (self.driven, self.sensed) = (Lines::NONE, Lines::NONE);
+        self.stats.set_lines(Lines::NONE);
+        self.stats.set_observers(0);
+        self.stats.set_gone(state, reason);
         Change::Lost
     }
 
     /// Whether somebody has come since the port was last seen empty, event or not.
-    pub(crate) fn look(&mut self, set: &Set) -> Change {
+    pub(crate) fn look(&mut self, set: &mut Set) -> Change {
         match (&self.line, self.presence) {
             (Line::Pty(line), Presence::Away) => match line.visit() {
                 Visit::None => Change::None,
@@ -271,7 +463,7 @@ impl Port {
                     other => other,
                 }
             }
-            (Line::Listen(_), Presence::Away) => self.accept(set),
+            (line, Presence::Away) if line.listener().is_some() => self.accept(set),
             _ => Change::None,
         }
     }
@@ -292,7 +484,7 @@ impl Port {
         change
     }
 
-    fn arrive(&mut self, set: &Set, presence: Presence) -> Change {
+    fn arrive(&mut self, set: &mut Set, presence: Presence) -> Change {
         self.presence = presence;
         self.stats.set_peer_open(true);
         self.stats.opens.add(1);
@@ -303,15 +495,36 @@ impl Port {
         }
     }
 
-    /// A listener has a caller.
-    pub(crate) fn accept(&mut self, set: &Set) -> Change {
+    /// A listener has a caller, or the place of its client is free for one that waits.
+    pub(crate) fn accept(&mut self, set: &mut Set) -> Change {
         if self.presence == Presence::Lost {
             return Change::None;
         }
-        let Line::Listen(line) = &mut self.line else { return Change::None };
-        match line.accept() {
-            Ok(true) => self.arrive(set, Presence::Here),
-            Ok(false) | Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Change::None,
+        let observed = matches!(self.line, Line::Socket(_));
+        let (unit, side) = self.at;
+        let Some(line) = self.line.listener_mut() else { return Change::None };
+        match line.accept(observed) {
+            Ok(Caller::Client) => {
+                // It may have been an observer until now.
+                if let Some(fd) = &line.client {
+                    set.remove(fd.as_fd());
+                }
+                self.stats.set_observers(line.observers().count());
+                self.line.connected();
+                self.arrive(set, Presence::Here)
+            }
+            // The one that is there has to go; whoever hears `Left` looks again and finds the new one.
+            Ok(Caller::Instead) => self.end(set, None),
+            Ok(Caller::Observer) => {
+                if let Some(fd) = line.observers().last()
+                    && set.add(fd, Token::Observers { unit, side }, EventFlags::IN).is_err()
+                {
+                    line.forget_last();
+                }
+                self.stats.set_observers(line.observers().count());
+                Change::None
+            }
+            Ok(Caller::Refused) | Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Change::None,
             Err(_) => {
                 // Out of descriptors, most likely: the caller stays in the queue, and asking at once again would
                 // only burn time.
@@ -322,30 +535,28 @@ impl Port {
         }
     }
 
-    /// When the port wants `on_deadline`.
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        match &self.line {
-            Line::Pty(line) => line.settle_at,
-            Line::Listen(_) => self.accept_at,
-            Line::Serial(_) | Line::Stream(_) => None,
+    /// Observers have said something, which nobody hears, or have left.
+    pub(crate) fn on_observers(&mut self) {
+        if let Some(line) = self.line.listener_mut() {
+            line.hear_observers();
+            self.stats.set_observers(line.observers().count());
         }
     }
 
-    pub(crate) fn on_deadline(&mut self, set: &Set) {
-        match &mut self.line {
-            Line::Pty(line) => {
-                if let Some((baud, stop_bits)) = line.settle() {
-                    self.publish(baud, stop_bits);
-                }
+    /// When the port wants `on_deadline`.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.line.deadline().into_iter().chain(self.accept_at).min()
+    }
+
+    /// Asked again while it brings signals.
+    pub(crate) fn on_deadline(&mut self, now: Time, set: &Set) -> Option<Signal> {
+        if self.accept_at.is_some_and(|at| at <= now) {
+            self.accept_at = None;
+            let (unit, side) = self.at;
+            if let Some(line) = self.line.listener() {
+                let _ = set.add(line.listener.as_fd(), Token::Listener { unit, side }, EventFlags::IN);
             }
-            Line::Listen(line) => {
-                self.accept_at = None;
-                if self.presence != Presence::Lost {
-                    let token = Token::Listener { unit: self.at.0, side: self.at.1 };
-                    let _ = set.add(line.listener.as_fd(), token, EventFlags::IN);
-                }
-            }
-            Line::Serial(_) | Line::Stream(_) => {}
         }
+        self.line.on_deadline(now)
     }
 }

@@ -39,6 +39,12 @@ impl Default for SerialOptions {
     }
 }
 
+impl SerialOptions {
+    pub(crate) fn settings(&self) -> crate::LineSettings {
+        crate::LineSettings { baud: self.baud, format: self.format, flow: self.flow }
+    }
+}
+
 /// Shape of a character on the line, written as `8N1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Format {

@@ -1,9 +1,13 @@
 //! What a shard waits on: one level-triggered epoll set, and one inotify for all virtual ports of the shard (the
-//! kernel gives a user few instances). Knows tokens, not ports.
+//! kernel gives a user few instances). Knows tokens, not ports. And whom a shard tells: the reader of its events, and
+//! the thread that closes what it has lost.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
 
 use rustix::event::epoll::{self, EventData};
 use rustix::fs::inotify;
@@ -12,7 +16,10 @@ use rustix::time::Timespec;
 
 pub(crate) use rustix::event::epoll::EventFlags;
 
-use crate::Time;
+use crate::closer::closer;
+use crate::events::News;
+use crate::line::Line;
+use crate::{PortStats, Time};
 
 /// Which descriptor of which unit an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +28,10 @@ pub(crate) enum Token {
     Port { unit: usize, side: usize },
     /// Callers at a port that listens.
     Listener { unit: usize, side: usize },
+    /// What comes beside the bytes of a port.
+    Aside { unit: usize, side: usize },
+    /// Those who only listen at a port.
+    Observers { unit: usize, side: usize },
     /// Somebody opened the far end of some virtual port.
     Openings,
     /// The control side has work.
@@ -29,19 +40,24 @@ pub(crate) enum Token {
 
 impl Token {
     fn pack(self) -> u64 {
+        let of = |kind: u64, unit: usize, side: usize| (unit as u64) << 4 | kind << 1 | side as u64;
         match self {
-            Self::Port { unit, side } => (unit as u64) << 3 | side as u64,
-            Self::Listener { unit, side } => (unit as u64) << 3 | 2 | side as u64,
-            Self::Openings => 4,
-            Self::Control => 5,
+            Self::Port { unit, side } => of(0, unit, side),
+            Self::Listener { unit, side } => of(1, unit, side),
+            Self::Aside { unit, side } => of(2, unit, side),
+            Self::Observers { unit, side } => of(3, unit, side),
+            Self::Openings => of(4, 0, 0),
+            Self::Control => of(5, 0, 0),
         }
     }
 
     fn unpack(value: u64) -> Self {
-        let (unit, side) = ((value >> 3) as usize, (value & 1) as usize);
-        match value & 7 {
-            0 | 1 => Self::Port { unit, side },
-            2 | 3 => Self::Listener { unit, side },
+        let (unit, side) = ((value >> 4) as usize, (value & 1) as usize);
+        match value >> 1 & 7 {
+            0 => Self::Port { unit, side },
+            1 => Self::Listener { unit, side },
+            2 => Self::Aside { unit, side },
+            3 => Self::Observers { unit, side },
             4 => Self::Openings,
             _ => Self::Control,
         }
@@ -61,13 +77,15 @@ pub(crate) struct Set {
     epoll: OwnedFd,
     inotify: OwnedFd,
     watches: Vec<(i32, usize, usize)>,
+    pub(crate) news: News,
+    closer: Option<&'static Sender<(Line, Arc<PortStats>)>>,
 }
 
 impl Set {
-    pub(crate) fn new() -> Result<Self, Errno> {
+    pub(crate) fn new(news: News) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        let set = Self { epoll, inotify, watches: Vec::with_capacity(512) };
+        let set = Self { epoll, inotify, watches: Vec::with_capacity(512), news, closer: closer() };
         epoll::add(&set.epoll, &set.inotify, EventData::new_u64(Token::Openings.pack()), EventFlags::IN)?;
         Ok(set)
     }
@@ -100,6 +118,16 @@ impl Set {
             Err(e) => return Err(e),
         };
         Ok(seen.iter().map(|event| (Token::unpack(event.data.u64()), event.flags)))
+    }
+
+    /// Has a lost line closed on another thread, or hands it back.
+    pub(crate) fn close(&self, line: Line, stats: &Arc<PortStats>) -> Result<(), Line> {
+        let Some(closer) = self.closer else { return Err(line) };
+        stats.set_closing(true);
+        closer.try_send((line, stats.clone())).map_err(|e| {
+            stats.set_closing(false);
+            e.into_inner().0
+        })
     }
 
     /// Reports openings of `path` from now on.

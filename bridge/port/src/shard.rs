@@ -2,20 +2,26 @@
 //! and freeing is done here, on the caller's thread.
 
 use std::any::Any;
-use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::engine::Engine;
+use crate::events::{Events, news};
+use crate::link::LinkUnit;
 use crate::port::Port;
+use crate::set::Set;
 use crate::sys_lend::{Done, Work, lend};
-use crate::unit::{LinkUnit, StationUnit, Unit};
-use crate::{Gate, LinkSnapshot, LinkStats, OpenPort, PortError, PortStats, Station, Time, Tx};
+use crate::unit::{StationUnit, Unit};
+use crate::{
+    Conduit, Gate, Granted, Lines, LinkOptions, LinkSnapshot, LinkStats, OpenPort, PortError, PortStats,
+    RealTime, Station, Tap, TapPoints, Time, Tx, realtime,
+};
 
 /// Never the same twice in a process, so that a handle of one shard means nothing to another.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -29,6 +35,10 @@ pub struct Shard {
     bell: Arc<OwnedFd>,
     done: Mutex<Dones>,
     thread: Option<JoinHandle<Engine>>,
+    granted: Granted,
+    events: Events,
+    /// Held as long as the shard runs, if that was granted.
+    _latency: Option<OwnedFd>,
 }
 
 /// One for each question that is being asked at a time; all are kept until the thread has ended, so that it is
@@ -49,6 +59,11 @@ pub struct Link {
 }
 
 impl Link {
+    /// What events call this link. Never the same twice in a process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     pub fn stats(&self) -> LinkSnapshot {
         self.stats.snapshot()
     }
@@ -74,24 +89,34 @@ impl StationRef {
 
 impl Shard {
     pub fn start(name: &str) -> Result<Self, PortError> {
+        Self::start_with(name, &RealTime::default())
+    }
+
+    /// Starts a shard that keeps time better, as far as the system grants that; what it does not is no error.
+    pub fn start_with(name: &str, ask: &RealTime) -> Result<Self, PortError> {
         let failed =
             |action, source: std::io::Error| PortError::Shard { shard: name.to_owned(), action, source };
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|e| failed("make its bell", e.into()))?;
         let bell = Arc::new(bell);
-        let engine = Engine::new(bell.clone()).map_err(|e| failed("make its epoll set", e.into()))?;
+        let (news, events) = news().map_err(|e| failed("make the bell of its events", e.into()))?;
+        let engine =
+            Engine::new(bell.clone(), news, ask.spin).map_err(|e| failed("make its epoll set", e.into()))?;
         let (work, inbox) = bounded(64);
-        let (born, thread_id) = bounded(1);
+        let (born, birth) = bounded(1);
+        let asked = ask.clone();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                // The kernel may add 50 us to each deadline by default.
-                let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-                let _ = born.send(rustix::thread::gettid().as_raw_nonzero().get());
+                let granted = realtime::of_thread(&asked);
+                let _ = born.send((rustix::thread::gettid().as_raw_nonzero().get(), granted));
+                drop((born, asked));
                 engine.run(&inbox)
             })
             .map_err(|e| failed("start its thread", e))?;
-        let thread_id = thread_id.recv().map_err(|_| PortError::ShardGone { shard: name.to_owned() })?;
+        let (thread_id, mut granted) =
+            birth.recv().map_err(|_| PortError::ShardGone { shard: name.to_owned() })?;
+        let latency = realtime::of_process(ask, &mut granted);
         Ok(Self {
             name: name.to_owned(),
             thread_id,
@@ -99,31 +124,121 @@ impl Shard {
             bell,
             done: Mutex::default(),
             thread: Some(thread),
+            granted,
+            events,
+            _latency: latency,
         })
     }
 
-    /// Joins two ports; every byte passes the gate.
-    pub fn add_link(&self, a: OpenPort, b: OpenPort, gate: Option<Box<dyn Gate>>) -> Result<Link, PortError> {
+    /// What was asked of the system for this shard, and what came of it.
+    pub fn granted(&self) -> &Granted {
+        &self.granted
+    }
+
+    /// What happens to this shard's links. One reader is enough: an event is given once.
+    pub fn events(&self) -> Events {
+        self.events.clone()
+    }
+
+    /// Joins two ports.
+    pub fn add_link(&self, a: OpenPort, b: OpenPort, options: LinkOptions) -> Result<Link, PortError> {
         let stats = Arc::new(LinkStats::default());
-        let (a, b) = (Port::new(a.into_parts()), Port::new(b.into_parts()));
+        let (a, b) = (Port::new(a.into_parts(), true), Port::new(b.into_parts(), true));
         let ports = [a.stats.clone(), b.stats.clone()];
         let name = format!("{} <-> {}", a.name, b.name);
-        let id = self.add(Unit::Link(Box::new(LinkUnit::new([a, b], gate, stats.clone()))))?;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        self.add(id, Unit::Link(Box::new(LinkUnit::new(id, [a, b], options, stats.clone()))))?;
         Ok(Link { id, name, stats, ports })
+    }
+
+    /// Puts an open port in the place of one that was lost (or is there: then that one goes). Counters go on.
+    pub fn replace_port(&self, link: &Link, side: usize, port: OpenPort) -> Result<(), PortError> {
+        let parts = port.into_parts();
+        let done = self.in_link(link, |unit, set| unit.replace(side, parts, set))?;
+        // Whichever line is left is closed here.
+        done.map(drop).map_err(|(e, _line)| e)
+    }
+
+    /// Pulls the cable: closes the port of one side, as if its device had gone. It waits for `replace_port`.
+    pub fn lose_port(&self, link: &Link, side: usize, reason: &str) -> Result<(), PortError> {
+        let reason = reason.to_owned();
+        self.in_link(link, |unit, set| unit.pull(side, reason, set)).map(drop)
+    }
+
+    /// Changes who records a link; answers the tap it had.
+    pub fn set_tap(
+        &self,
+        link: &Link,
+        tap: Option<Tap>,
+        points: TapPoints,
+    ) -> Result<Option<Tap>, PortError> {
+        self.in_link(link, |unit, _| unit.set_tap(tap, points))
+    }
+
+    /// Changes what stands in a link; answers what stood there, with nothing left in it.
+    pub fn set_conduit(
+        &self,
+        link: &Link,
+        conduit: Option<Box<dyn Conduit>>,
+    ) -> Result<Option<Box<dyn Conduit>>, PortError> {
+        self.in_link(link, |unit, set| unit.set_conduit(conduit, set))
+    }
+
+    /// Runs `f` on the shard between two messages and waits for its answer. What has become due goes out after it.
+    pub fn with_conduit<C: Conduit, R: Send>(
+        &self,
+        link: &Link,
+        f: impl FnOnce(&mut C, Time) -> R + Send,
+    ) -> Result<R, PortError> {
+        let asked = self.in_link(link, |unit, set| {
+            let conduit: &mut dyn Any = unit.conduit.as_mut()?.as_mut();
+            let answer = conduit.downcast_mut::<C>().map(|conduit| f(conduit, Time::now()));
+            unit.after_visit(set);
+            answer
+        })?;
+        asked.ok_or_else(|| PortError::WrongType {
+            port: link.name.clone(),
+            asked: std::any::type_name::<C>(),
+        })
+    }
+
+    /// Sets those lines of `mask` in one step to `values`: at a device DTR and RTS, towards an application CTS, DSR,
+    /// DCD and RI as it sees them.
+    pub fn set_lines(&self, link: &Link, side: usize, mask: Lines, values: Lines) -> Result<(), PortError> {
+        self.in_link(link, |unit, set| unit.set_lines(side, mask, values, set))?
+    }
+
+    /// Holds the line of one side in break for `time`. Answers at once.
+    pub fn send_break(&self, link: &Link, side: usize, time: Duration) -> Result<(), PortError> {
+        self.in_link(link, |unit, set| unit.start_break(side, Time::now() + time, set))?
+    }
+
+    fn in_link<R: Send>(
+        &self,
+        link: &Link,
+        f: impl FnOnce(&mut LinkUnit, &mut Set) -> R + Send,
+    ) -> Result<R, PortError> {
+        let asked = self.call(|engine| {
+            engine.visit(link.id, |unit, set| match unit {
+                Unit::Link(unit) => Some(f(unit, set)),
+                Unit::Station(_) => None,
+            })
+        })?;
+        asked.flatten().ok_or_else(|| PortError::Gone { port: link.name.clone() })
     }
 
     /// Puts a station at the end of a port. Told `Opened` at once if the line is there.
     pub fn add_station(&self, port: OpenPort, station: Box<dyn Station>) -> Result<StationRef, PortError> {
-        let port = Port::new(port.into_parts());
+        let port = Port::new(port.into_parts(), false);
         let (name, stats) = (port.name.clone(), port.stats.clone());
-        let id = self.add(Unit::Station(Box::new(StationUnit::new(port, station))))?;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        self.add(id, Unit::Station(Box::new(StationUnit::new(port, station))))?;
         Ok(StationRef { id, name, port: stats })
     }
 
-    fn add(&self, unit: Unit) -> Result<u64, PortError> {
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    fn add(&self, id: u64, unit: Unit) -> Result<(), PortError> {
         match self.call(move |engine| engine.add(id, unit))? {
-            Ok(()) => Ok(id),
+            Ok(()) => Ok(()),
             // The unit comes back to be closed here.
             Err((e, _unit)) => Err(e),
         }
@@ -155,15 +270,12 @@ impl Shard {
         l: &Link,
         f: impl FnOnce(&mut G, Time) -> R + Send,
     ) -> Result<R, PortError> {
-        let asked = self.call(|engine| {
-            engine.visit(l.id, |unit, _| {
-                let Unit::Link(unit) = unit else { return None };
-                let gate: &mut dyn Any = unit.gate.as_mut()?.as_mut();
-                gate.downcast_mut::<G>().map(|gate| f(gate, Time::now()))
-            })
+        let asked = self.in_link(l, |unit, _| {
+            let gate: &mut dyn Any = unit.gate.as_mut()?.as_mut();
+            gate.downcast_mut::<G>().map(|gate| f(gate, Time::now()))
         })?;
         let wrong = || PortError::WrongType { port: l.name.clone(), asked: std::any::type_name::<G>() };
-        asked.ok_or_else(|| PortError::Gone { port: l.name.clone() })?.ok_or_else(wrong)
+        asked.ok_or_else(wrong)
     }
 
     /// Takes a link out and closes its ports; answers its last counters.

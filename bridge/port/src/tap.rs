@@ -134,6 +134,11 @@ impl Tap {
         self.lost_bytes
     }
 
+    /// Records are being lost, and the reader has not been told yet how much.
+    pub fn losing(&self) -> bool {
+        self.lost_records > 0
+    }
+
     fn lose(&mut self, record: &TapRecord<'_>) {
         self.lost_records += 1;
         self.lost_bytes += record.bytes.len() as u64;

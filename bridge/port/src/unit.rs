@@ -1,14 +1,13 @@
-//! What a shard runs over its ports: a link carries bytes between two, a station talks at the end of one. Bytes
-//! go read, gate, write in one breath; nothing is queued but the rest of one short write.
+//! What a shard runs over its ports: a link carries bytes between two, a station talks at the end of one. Sorts events
+//! by what runs; how a link moves its bytes is the link's.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use crate::line::{Buffer, CHUNK};
+use crate::line::{Buffer, CHUNK, Piece};
+use crate::link::LinkUnit;
 use crate::port::{Change, Input, Port, Presence};
 use crate::set::{EventFlags, Set};
-use crate::stats::Moved;
-use crate::{Direction, Gate, LineEvent, LinkStats, PortError, Station, Time, Tx};
+use crate::{LineEvent, PortError, Station, Time, Tx};
 
 #[derive(Debug)]
 pub(crate) enum Unit {
@@ -45,9 +44,13 @@ impl Unit {
             if station.port.presence() == Presence::Here {
                 station.on_change(Change::Came, set);
             }
+            let change = station.port.look(set);
+            station.on_change(change, set);
         }
-        for side in 0..self.ports().len() {
-            self.look(side, set);
+        if let Self::Link(link) = self {
+            for side in 0..2 {
+                link.begin(side, set);
+            }
         }
         Ok(())
     }
@@ -64,10 +67,10 @@ impl Unit {
         if !matches!(port.presence(), Presence::Here | Presence::Leaving) {
             return;
         }
-        if port.writing() && flags.contains(EventFlags::OUT) {
+        if flags.contains(EventFlags::OUT) {
             match self {
                 Self::Link(link) => link.on_writable(side, set),
-                Self::Station(station) => station.flush(set),
+                Self::Station(station) => station.on_writable(set),
             }
         }
         let Some(port) = self.port(side) else { return };
@@ -86,13 +89,6 @@ impl Unit {
         }
     }
 
-    /// Somebody may have come.
-    pub(crate) fn look(&mut self, side: usize, set: &mut Set) {
-        let Some(port) = self.port(side) else { return };
-        let change = port.look(set);
-        self.on_change(side, change, set);
-    }
-
     /// inotify says that the far end of a virtual port was opened.
     pub(crate) fn on_opened(&mut self, side: usize, set: &mut Set) {
         let Some(port) = self.port(side) else { return };
@@ -106,205 +102,53 @@ impl Unit {
         self.on_change(side, change, set);
     }
 
+    /// What comes beside the bytes of a port; stations have no use for it.
+    pub(crate) fn on_aside(&mut self, side: usize, set: &mut Set) {
+        match self {
+            Self::Link(link) => link.on_aside(side, set),
+            Self::Station(station) => while station.port.line.aside().is_some() {},
+        }
+    }
+
+    pub(crate) fn on_observers(&mut self, side: usize) {
+        if let Some(port) = self.port(side) {
+            port.on_observers();
+        }
+    }
+
     fn on_change(&mut self, side: usize, change: Change, set: &mut Set) {
         match self {
-            Self::Link(link) => link.on_change(side, change, set),
+            Self::Link(link) => link.note(side, change, set),
             Self::Station(station) => station.on_change(change, set),
         }
     }
 
     pub(crate) fn deadline(&mut self) -> Option<Time> {
         let own = match self {
-            Self::Link(_) => None,
+            Self::Link(link) => link.deadline(),
             Self::Station(station) => station.deadline,
         };
         self.ports().iter().filter_map(Port::deadline).chain(own).min()
     }
 
     pub(crate) fn on_deadline(&mut self, now: Time, set: &mut Set) {
-        for port in self.ports() {
+        for side in 0..self.ports().len() {
+            let Some(port) = self.port(side) else { return };
             if port.deadline().is_some_and(|at| at <= now) {
-                port.on_deadline(set);
-            }
-        }
-        if let Self::Station(station) = self
-            && station.deadline.is_some_and(|at| at <= now)
-        {
-            station.greet(set);
-            station.drive(set, |station, tx| station.on_deadline(now, tx));
-        }
-    }
-}
-
-/// Bytes on their way through a link in one direction.
-#[derive(Debug)]
-struct Flow {
-    buffer: Box<Buffer>,
-    /// What a short write has left.
-    start: usize,
-    end: usize,
-    read_at: Time,
-}
-
-impl Flow {
-    fn new() -> Self {
-        Self { buffer: Box::new([0; 1 + CHUNK]), start: 0, end: 0, read_at: Time(0) }
-    }
-
-    fn pending(&self) -> usize {
-        self.end - self.start
-    }
-}
-
-/// Two ports and what stands between them. `flows[0]` runs from `ports[0]` to `ports[1]`, `flows[1]` back.
-pub(crate) struct LinkUnit {
-    pub(crate) ports: [Port; 2],
-    pub(crate) gate: Option<Box<dyn Gate>>,
-    stats: Arc<LinkStats>,
-    flows: [Flow; 2],
-}
-
-impl std::fmt::Debug for LinkUnit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkUnit")
-            .field("ports", &self.ports)
-            .field("flows", &self.flows)
-            .finish_non_exhaustive()
-    }
-}
-
-impl LinkUnit {
-    pub(crate) fn new(ports: [Port; 2], gate: Option<Box<dyn Gate>>, stats: Arc<LinkStats>) -> Self {
-        Self { ports, gate, stats, flows: [Flow::new(), Flow::new()] }
-    }
-
-    fn on_readable(&mut self, from: usize, set: &mut Set) {
-        let flow = &mut self.flows[from];
-        let n = match self.ports[from].input(&mut flow.buffer, set) {
-            Input::Bytes(n) => n,
-            Input::None => return,
-            Input::Change(change) => return self.on_change(from, change, set),
-        };
-        flow.read_at = Time::now();
-        let mut passed = n;
-        if let Some(gate) = &mut self.gate {
-            let direction = if from == 0 { Direction::AToB } else { Direction::BToA };
-            let bytes = &mut flow.buffer[1..=n];
-            match guard(|| gate.pass(flow.read_at, direction, bytes)) {
-                Ok(kept) => passed = kept.min(n),
-                Err(why) => {
-                    self.stats.directions[from].apply(Moved {
-                        bytes_in: n as u64,
-                        fault: n as u64,
-                        messages: 1,
-                        ..Moved::default()
-                    });
-                    return self.fail(&why, set);
+                match self {
+                    Self::Link(link) => link.on_port_deadline(side, now, set),
+                    Self::Station(station) => station.on_port_deadline(now, set),
                 }
             }
         }
-        (flow.start, flow.end) = (1, 1 + passed);
-        let moved = Moved { bytes_in: n as u64, fault: (n - passed) as u64, messages: 1, ..Moved::default() };
-        self.deliver(from, moved, set);
-    }
-
-    fn on_writable(&mut self, to: usize, set: &mut Set) {
-        self.deliver(1 - to, Moved::default(), set);
-    }
-
-    /// Writes what is pending from `from`, keeps what is not taken and reads on only when nothing is kept.
-    fn deliver(&mut self, from: usize, mut moved: Moved, set: &mut Set) {
-        let to = 1 - from;
-        if self.flows[from].pending() > 0 && self.ports[to].presence() != Presence::Here {
-            let change = self.ports[to].look(set);
-            self.note(to, change, set);
-        }
-        if self.flows[from].pending() > 0 {
-            let flow = &mut self.flows[from];
-            let mut change = Change::None;
-            if self.ports[to].presence() == Presence::Here {
-                let (n, then) = self.ports[to].output(&flow.buffer[flow.start..flow.end], set);
-                change = then;
-                flow.start += n;
-                moved.bytes_out = n as u64;
-                if flow.pending() == 0 {
-                    self.stats.directions[from]
-                        .latency
-                        .record(Time::now().since(flow.read_at).as_nanos() as u64);
+        match self {
+            Self::Link(link) => link.on_deadline(now, set),
+            Self::Station(station) => {
+                if station.deadline.is_some_and(|at| at <= now) {
+                    station.greet(set);
+                    station.drive(set, |station, tx| station.on_deadline(now, tx));
                 }
             }
-            if self.ports[to].presence() != Presence::Here {
-                moved.discarded = self.drop_pending(from);
-            }
-            self.note(to, change, set);
-        }
-        self.settle(from, moved, set);
-    }
-
-    /// Throws away what waits for a far end that is not there any more.
-    fn discard_towards(&mut self, to: usize, set: &mut Set) {
-        let from = 1 - to;
-        if self.flows[from].pending() > 0 {
-            let moved = Moved { discarded: self.drop_pending(from), ..Moved::default() };
-            self.settle(from, moved, set);
-        }
-    }
-
-    fn drop_pending(&mut self, from: usize) -> u64 {
-        let flow = &mut self.flows[from];
-        let n = flow.pending() as u64;
-        flow.start = flow.end;
-        self.ports[1 - from].stats.discarded_bytes.add(n);
-        n
-    }
-
-    /// Counts what moved and makes the waiting fit: back-pressure while something is pending.
-    fn settle(&mut self, from: usize, mut moved: Moved, set: &mut Set) {
-        let to = 1 - from;
-        moved.pending = self.flows[from].pending() as u64;
-        self.stats.directions[from].apply(moved);
-        let stalled = moved.pending > 0;
-        if self.ports[from].reading() == stalled && self.ports[from].presence() != Presence::Lost {
-            let writing = self.ports[from].writing();
-            let change = self.ports[from].want(!stalled, writing, set);
-            self.note(from, change, set);
-        }
-        if self.ports[to].writing() != stalled && self.ports[to].presence() == Presence::Here {
-            let reading = self.ports[to].reading();
-            let change = self.ports[to].want(reading, stalled, set);
-            self.note(to, change, set);
-        }
-    }
-
-    fn on_change(&mut self, side: usize, change: Change, set: &mut Set) {
-        self.note(side, change, set);
-    }
-
-    /// A far end came, left or is lost.
-    fn note(&mut self, side: usize, change: Change, set: &mut Set) {
-        match change {
-            Change::None | Change::Came => {}
-            Change::Left => {
-                self.discard_towards(side, set);
-                let change = self.ports[side].look(set);
-                self.note(side, change, set);
-            }
-            Change::Lost => self.discard_towards(side, set),
-        }
-    }
-
-    fn fail(&mut self, why: &str, set: &mut Set) {
-        for side in 0..2 {
-            let change = self.ports[side].lose(set, format!("the gate of this link failed: {why}"));
-            self.note(side, change, set);
-        }
-    }
-
-    /// Nothing that is still pending will arrive.
-    pub(crate) fn finish(&mut self) {
-        for from in 0..2 {
-            let moved = Moved { discarded: self.drop_pending(from), ..Moved::default() };
-            self.stats.directions[from].apply(moved);
         }
     }
 }
@@ -375,7 +219,7 @@ impl StationUnit {
                 self.failed = true;
                 self.deadline = None;
                 self.tx.clear();
-                self.port.lose(set, format!("the station at this port failed: {why}"));
+                self.port.give_up(set, format!("the station at this port failed: {why}"));
                 None
             }
         }
@@ -383,15 +227,59 @@ impl StationUnit {
 
     fn on_readable(&mut self, set: &mut Set) {
         let Some(mut buffer) = self.buffer.take() else { return };
-        let input = self.port.input(&mut buffer, set);
-        if let Input::Bytes(n) = input {
-            let now = Time::now();
-            self.drive(set, |station, tx| station.on_bytes(now, &buffer[1..=n], tx));
+        let mut ended = Change::None;
+        loop {
+            match self.port.input(&mut buffer, CHUNK, set) {
+                Input::Bytes(n) => {
+                    let now = Time::now();
+                    let mut raw = 1..1 + n;
+                    loop {
+                        match self.port.piece(&mut buffer, &mut raw) {
+                            Piece::Bytes(bytes) if bytes.is_empty() => {}
+                            Piece::Bytes(bytes) => {
+                                let bytes = &buffer[bytes];
+                                self.drive(set, |station, tx| station.on_bytes(now, bytes, tx));
+                            }
+                            Piece::Signal(signal) => self.on_signal(signal),
+                            Piece::End => break,
+                        }
+                    }
+                }
+                Input::Signals(signals) => signals.into_iter().flatten().for_each(|s| self.on_signal(s)),
+                Input::Change(change) => ended = change,
+            }
+            // Only TLS reads ahead; for all others this is one read an event.
+            if ended != Change::None || !self.port.line.buffered() {
+                break;
+            }
         }
         self.buffer = Some(buffer);
-        if let Input::Change(change) = input {
-            self.on_change(change, set);
+        if ended == Change::None && self.port.line.unsent() {
+            ended = self.port.flush(set);
         }
+        if ended != Change::None {
+            self.on_change(ended, set);
+        }
+    }
+
+    /// A station speaks in bytes: an application at its line is answered what it asked for.
+    fn on_signal(&mut self, signal: crate::Signal) {
+        self.port.learn(&signal);
+        self.port.line.answer(&signal);
+    }
+
+    fn on_port_deadline(&mut self, now: Time, set: &mut Set) {
+        while let Some(signal) = self.port.on_deadline(now, set) {
+            self.on_signal(signal);
+        }
+        let change = self.port.flush(set);
+        self.on_change(change, set);
+    }
+
+    fn on_writable(&mut self, set: &mut Set) {
+        let change = self.port.flush(set);
+        self.on_change(change, set);
+        self.flush(set);
     }
 
     fn flush(&mut self, set: &mut Set) {
@@ -444,7 +332,7 @@ impl StationUnit {
 }
 
 /// Runs a core's code so that its panic is a reason, not the end of the shard.
-fn guard<R>(f: impl FnOnce() -> R) -> Result<R, String> {
+pub(crate) fn guard<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
         let text = panic
             .downcast_ref::<&str>()

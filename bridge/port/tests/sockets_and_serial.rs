@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{App, PATIENCE, open, open_pty, pattern, runtime, wait_until};
-use hilrig_port::{OpenPort, PortError, PortState, PortStats, PortUrl, Runtime, Shard};
+use hilrig_port::{LinkOptions, OpenPort, PortError, PortState, PortStats, PortUrl, Runtime, Shard};
 
 fn refused(url: &str, runtime: &Runtime) -> PortError {
     OpenPort::open(&url.parse::<PortUrl>().unwrap(), runtime, &|| false)
@@ -39,7 +39,7 @@ fn a_tcp_listener_takes_one_client_after_the_other() {
     let address = listener.local_addr().unwrap();
     let (pty, far, _) = open_pty("b", &runtime);
     let shard = Shard::start("test").unwrap();
-    let link = shard.add_link(listener, pty, None).unwrap();
+    let link = shard.add_link(listener, pty, LinkOptions::default()).unwrap();
     let [port, _] = link.ports();
     let app = App::open(&far);
     let connect = || {
@@ -88,7 +88,7 @@ fn a_tcp_client_that_is_left_is_lost_and_the_other_side_goes_on_counting() {
     let (mut served, _) = server.accept().unwrap();
     let (pty, far, _) = open_pty("b", &runtime);
     let shard = Shard::start("test").unwrap();
-    let link = shard.add_link(client, pty, None).unwrap();
+    let link = shard.add_link(client, pty, LinkOptions::default()).unwrap();
     let app = App::open(&far);
     exchange(&mut served, &app);
 
@@ -96,7 +96,8 @@ fn a_tcp_client_that_is_left_is_lost_and_the_other_side_goes_on_counting() {
     drop(served);
     assert_eq!(app.read(3), b"bye");
     let port = link.ports()[0].clone();
-    wait_until("the port is lost", || port.state() == PortState::Lost);
+    wait_until("the port is lost", || port.gone());
+    assert_eq!(port.state(), PortState::Waiting);
     assert!(
         port.snapshot().reason.contains("the other side closed the connection"),
         "{}",
@@ -116,7 +117,7 @@ fn backpressure_reaches_through_a_socket() {
     let listener = open(&format!("unix-listen:{}", path.display()), &runtime);
     let (pty, far, _) = open_pty("b", &runtime);
     let shard = Shard::start("test").unwrap();
-    let link = shard.add_link(listener, pty, None).unwrap();
+    let link = shard.add_link(listener, pty, LinkOptions::default()).unwrap();
     let app = App::open(&far);
     let mut client = UnixStream::connect(&path).unwrap();
     let bytes = pattern(3_000_000, 9);
@@ -144,7 +145,7 @@ fn unix_sockets_work_like_tcp_and_clean_up() {
     let listener = open(&url, &runtime);
     let (pty, far, _) = open_pty("b", &runtime);
     let shard = Shard::start("test").unwrap();
-    let link = shard.add_link(listener, pty, None).unwrap();
+    let link = shard.add_link(listener, pty, LinkOptions::default()).unwrap();
     let app = App::open(&far);
     assert_eq!(
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777,
@@ -174,10 +175,10 @@ fn unix_sockets_work_like_tcp_and_clean_up() {
     let client = open(&format!("unix:{}", tmp.path().join("s").display()), &runtime);
     let (mut served, _) = server.accept().unwrap();
     let (pty, far, _) = open_pty("c", &runtime);
-    let link = shard.add_link(client, pty, None).unwrap();
+    let link = shard.add_link(client, pty, LinkOptions::default()).unwrap();
     exchange(&mut served, &App::open(&far));
     drop(served);
-    wait_until("the port is lost", || link.ports()[0].state() == PortState::Lost);
+    wait_until("the port is lost", || link.ports()[0].gone());
 }
 
 #[test]
@@ -209,7 +210,7 @@ fn a_pty_slave_opens_like_any_serial_port_at_8e1_twenty_times() {
     let (pty, far, _) = open_pty("a", &runtime);
     let (other, far_other, _) = open_pty("b", &runtime);
     let shard = Shard::start("test").unwrap();
-    let link = shard.add_link(pty, other, None).unwrap();
+    let link = shard.add_link(pty, other, LinkOptions::default()).unwrap();
     let app = App::open(&far_other);
     let bench = Shard::start("bench").unwrap();
     for i in 0..20 {
@@ -218,7 +219,7 @@ fn a_pty_slave_opens_like_any_serial_port_at_8e1_twenty_times() {
         let port = open(&format!("serial:{}?baud=19200&format=8E1", path.display()), &runtime);
         assert!(port.url().is_virtual() && port.warnings().is_empty(), "{:?}", port.warnings());
         let (echo, far_echo, _) = open_pty("echo", &runtime);
-        let wire = bench.add_link(port, echo, None).unwrap();
+        let wire = bench.add_link(port, echo, LinkOptions::default()).unwrap();
         let echo = App::open(&far_echo);
         echo.write(b"ping");
         assert_eq!(app.read(4), b"ping");
@@ -236,11 +237,12 @@ fn a_serial_port_that_goes_away_is_lost_without_a_busy_loop() {
     let serial = open(far.to_str().unwrap(), &runtime);
     let (other, far_other, _) = open_pty("b", &runtime);
     let shard = Shard::start("test").unwrap();
-    let link = shard.add_link(serial, other, None).unwrap();
+    let link = shard.add_link(serial, other, LinkOptions::default()).unwrap();
     let app = App::open(&far_other);
     drop(pty);
     let port = link.ports()[0].clone();
-    wait_until("the port is lost", || port.state() == PortState::Lost);
+    wait_until("the port is lost", || port.gone());
+    assert_eq!(port.state(), PortState::Waiting);
     let reason = port.snapshot().reason;
     assert!(reason.starts_with("the device was unplugged or hung up"), "{reason}");
     app.write(b"anyone?");

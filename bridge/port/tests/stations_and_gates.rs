@@ -6,7 +6,9 @@ mod common;
 use std::time::Duration;
 
 use common::{App, open, open_pty, pattern, runtime, wait_until};
-use hilrig_port::{Direction, Gate, LineEvent, PortError, PortState, Shard, Station, StationRef, Time, Tx};
+use hilrig_port::{
+    Direction, Gate, LineEvent, LinkOptions, PortError, PortState, Shard, Station, StationRef, Time, Tx,
+};
 
 /// Sends back what it hears, and remembers what happened to it.
 #[derive(Default)]
@@ -210,7 +212,9 @@ fn a_gate_takes_bytes_out_and_they_are_counted() {
     let (a, far_a, _) = open_pty("a", &runtime);
     let (b, far_b, _) = open_pty("b", &runtime);
     let shard = Shard::start("test").unwrap();
-    let link = shard.add_link(a, b, Some(Box::new(NoX::default()))).unwrap();
+    let link = shard
+        .add_link(a, b, LinkOptions { gate: Some(Box::new(NoX::default())), ..LinkOptions::default() })
+        .unwrap();
     let (app_a, app_b) = (App::open(&far_a), App::open(&far_b));
     app_a.write(b"xaxbxxc");
     assert_eq!(app_b.read(3), b"abc");
@@ -242,7 +246,9 @@ fn questions_to_the_wrong_place_are_answered_with_a_sentence() {
     let (_tmp, runtime) = runtime();
     let (a, b) = (open_pty("a", &runtime).0, open_pty("b", &runtime).0);
     let shard = Shard::start("test").unwrap();
-    let link = shard.add_link(a, b, Some(Box::new(NoX::default()))).unwrap();
+    let link = shard
+        .add_link(a, b, LinkOptions { gate: Some(Box::new(NoX::default())), ..LinkOptions::default() })
+        .unwrap();
     let wrong = shard.with_gate(&link, |_: &mut Other, _| ()).unwrap_err();
     assert!(matches!(wrong, PortError::WrongType { .. }), "{wrong}");
     let elsewhere = Shard::start("elsewhere").unwrap();
@@ -265,7 +271,7 @@ fn sixty_four_links_on_one_shard_carry_their_own_bytes() {
         .map(|i| {
             let (a, far_a, _) = open_pty(&format!("a{i}"), &runtime);
             let (b, far_b, _) = open_pty(&format!("b{i}"), &runtime);
-            let link = shard.add_link(a, b, None).unwrap();
+            let link = shard.add_link(a, b, LinkOptions::default()).unwrap();
             (link, App::open(&far_a), App::open(&far_b), pattern(20_000, i + 1))
         })
         .collect();

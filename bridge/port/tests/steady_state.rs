@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::{App, open_pty, pattern, runtime, wait_until};
-use hilrig_port::{Direction, Gate, Link, Shard, Station, StationRef, Time, Tx};
+use hilrig_port::{Direction, Gate, Link, LinkOptions, Shard, Station, StationRef, Time, Tx};
 
 struct Counting;
 
@@ -97,7 +97,9 @@ impl Bench {
         let shard = Shard::start("steady").unwrap();
         let (a, far_a, _) = open_pty("a", &runtime);
         let (b, far_b, _) = open_pty("b", &runtime);
-        let link = shard.add_link(a, b, Some(Box::new(Open))).unwrap();
+        let link = shard
+            .add_link(a, b, LinkOptions { gate: Some(Box::new(Open)), ..LinkOptions::default() })
+            .unwrap();
         let (port, far, _) = open_pty("s", &runtime);
         let slave = Slave { due: Time::now() + SILENCE, timeouts: 0 };
         let station = shard.add_station(port, Box::new(slave)).unwrap();

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::Command;
 
 use common::{App, open_pty, pattern, runtime, wait_until};
-use hilrig_port::{Link, PortState, Runtime, Shard};
+use hilrig_port::{Link, LinkOptions, PortState, Runtime, Shard};
 use rustix::termios::{ControlModes, LocalModes};
 
 /// Two virtual ports on a shard: `a` and `b`, and the paths of their far ends.
@@ -15,7 +15,7 @@ fn pair(runtime: &Runtime) -> (Shard, Link, [std::path::PathBuf; 2]) {
     let (a, far_a, _) = open_pty("a", runtime);
     let (b, far_b, _) = open_pty("b", runtime);
     let shard = Shard::start("test").unwrap();
-    let link = shard.add_link(a, b, None).unwrap();
+    let link = shard.add_link(a, b, LinkOptions::default()).unwrap();
     (shard, link, [far_a, far_b])
 }
 
@@ -278,7 +278,7 @@ fn a_name_belongs_to_one_and_goes_with_it() {
     // Gone while the shard runs, too.
     let shard = Shard::start("test").unwrap();
     let (other, _, _) = open_pty("y", &runtime);
-    let link = shard.add_link(elsewhere, other, None).unwrap();
+    let link = shard.add_link(elsewhere, other, LinkOptions::default()).unwrap();
     assert!(far.exists());
     shard.remove_link(link);
     assert!(!far.exists());

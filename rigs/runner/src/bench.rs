@@ -10,7 +10,7 @@ use hilrig_plc::{
     Exchange, Master, MasterStats, Outcome, Poll, PollResult, Results, Slave, Source, Timing, Unit,
 };
 use hilrig_port::{
-    Link, OpenPort, PortSnapshot, PortState, PortStats, PortUrl, Runtime, SerialOptions, Shard, StationRef,
+    Link, LinkOptions, OpenPort, PortSnapshot, PortStats, PortUrl, Runtime, SerialOptions, Shard, StationRef,
 };
 
 use crate::fault::{DropFrames, DropRule};
@@ -114,7 +114,11 @@ impl<'p> Bench<'p> {
             let b = bench.open(link.ends[1], runtime, stop)?;
             let (baud, format) = plan.line_at(link.ends[0]);
             let gate = DropFrames::new(Timing::new(baud, format).character);
-            let link = bench.shard.add_link(a, b, Some(Box::new(gate)))?;
+            let link = bench.shard.add_link(
+                a,
+                b,
+                LinkOptions { gate: Some(Box::new(gate)), ..LinkOptions::default() },
+            )?;
             bench.links.push(link);
         }
         for master in &plan.masters {
@@ -144,7 +148,7 @@ impl<'p> Bench<'p> {
         let open = |end: &str| OpenPort::open(&PortUrl::pty(format!("{name}.{end}")), runtime, stop);
         let (a, b) = (open("a")?, open("b")?);
         self.far_ends.push([&a, &b].map(|port| port.far_end().map(std::path::Path::to_path_buf)));
-        let link = self.shard.add_link(a, b, None)?;
+        let link = self.shard.add_link(a, b, LinkOptions::default())?;
         self.pairs.push(Some(link));
         Ok(())
     }
@@ -296,7 +300,7 @@ impl<'p> Bench<'p> {
     /// A sentence when a port is gone.
     pub fn trouble(&self) -> Result<(), Trouble> {
         for (name, stats) in self.ports() {
-            if stats.state() == PortState::Lost {
+            if stats.gone() {
                 return Err(Trouble(format!("port {name} is gone: {}", stats.snapshot().reason)));
             }
         }

@@ -18,14 +18,18 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
 use rustix::termios::{
-    ControlModes, LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr,
+    ControlModes, InputModes, LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr,
+    tcsetattr,
 };
 
+use super::shim::Shim;
 use crate::runtime::{LockFile, lock_beside};
-use crate::{PortError, Runtime, Time, sys};
+use crate::{Flow, Format, LineSettings, PortError, Runtime, StopBits, Time, sys};
 
-/// Packet byte: the application has set the line.
+/// Packet bits: the application has set the line, has thrown away what came or what it sent.
 pub(crate) const PACKET_IOCTL: u8 = 0x40;
+pub(crate) const PACKET_FLUSH_READ: u8 = 0x01;
+pub(crate) const PACKET_FLUSH_WRITE: u8 = 0x02;
 
 /// The line's speed while nobody has it open. Debian's and Ubuntu's tcsetattr fails if it was asked for parity,
 /// which a PTY does not take, and nothing else it was asked for had an effect either: against this odd speed the
@@ -49,7 +53,10 @@ pub(crate) struct PtyLine {
     /// Settings of the line while nobody has it open.
     unused: Termios,
     /// Settings as last reported.
-    seen: Option<(u32, u8)>,
+    seen: Option<LineSettings>,
+    /// Word length and parity in place of those that a PTY hides, if they were said.
+    format: Option<Format>,
+    pub(crate) shim: Option<Shim>,
     /// When to put our flags back.
     pub(crate) settle_at: Option<Time>,
     /// Dropped last, when the name is gone.
@@ -74,7 +81,12 @@ pub(crate) enum Unlock {
 }
 
 impl PtyLine {
-    pub(crate) fn open(name: &str, port: &str, runtime: &Runtime) -> Result<Self, PortError> {
+    pub(crate) fn open(
+        name: &str,
+        format: Option<Format>,
+        port: &str,
+        runtime: &Runtime,
+    ) -> Result<Self, PortError> {
         let link = if name.starts_with('/') { PathBuf::from(name) } else { runtime.dir().join(name) };
         let lock = LockFile::acquire(&lock_beside(&link), port).map_err(|held| match held.error {
             Some(source) => PortError::io(&port, "lock its name", source),
@@ -88,7 +100,17 @@ impl PtyLine {
             }
         }
         let (master, slave, unused) = create().map_err(|e| PortError::io(&port, "make a virtual port", e))?;
-        let line = Self { master, slave, link, unused, seen: None, settle_at: None, _lock: lock };
+        let line = Self {
+            master,
+            slave,
+            link,
+            unused,
+            seen: None,
+            format,
+            shim: None,
+            settle_at: None,
+            _lock: lock,
+        };
         line.publish().map_err(|e| PortError::io(&port, "make its name", e))?;
         Ok(line)
     }
@@ -125,20 +147,34 @@ impl PtyLine {
         }
     }
 
-    /// Reads what the application has set: baud and stop bits, if that is news.
-    pub(crate) fn settings(&mut self, now: Time) -> Option<(u32, u8)> {
+    /// Whether parity and word length in its settings are a guess, which a device must not be set to.
+    pub(crate) fn hides_format(&self) -> bool {
+        self.format.is_none() && self.shim.is_none()
+    }
+
+    /// Reads what the application has set, if that is news.
+    pub(crate) fn settings(&mut self, now: Time) -> Option<LineSettings> {
         let termios = tcgetattr(&self.master).ok()?;
         self.settle_at = Some(now + SETTLE);
         self.note(&termios)
     }
 
-    fn note(&mut self, termios: &Termios) -> Option<(u32, u8)> {
+    fn note(&mut self, termios: &Termios) -> Option<LineSettings> {
         let baud = match termios.output_speed() {
             POISON_BAUD => 0,
             baud => baud,
         };
-        let stop_bits = if termios.control_modes.contains(ControlModes::CSTOPB) { 2 } else { 1 };
-        let seen = Some((baud, stop_bits));
+        let two = termios.control_modes.contains(ControlModes::CSTOPB);
+        let stop_bits = if two { StopBits::Two } else { StopBits::One };
+        let format = Format { stop_bits, ..self.format.unwrap_or_default() };
+        let flow = if termios.control_modes.contains(ControlModes::CRTSCTS) {
+            Flow::RtsCts
+        } else if termios.input_modes.intersects(InputModes::IXON | InputModes::IXOFF) {
+            Flow::XonXoff
+        } else {
+            Flow::None
+        };
+        let seen = Some(LineSettings { baud, format, flow });
         if self.seen == seen || baud == 0 {
             return None;
         }
@@ -148,7 +184,7 @@ impl PtyLine {
 
     /// Some time after a setting: an application that wrote all its flags has cleared EXTPROC, without which
     /// later settings are not reported. Answers a setting that was missed meanwhile.
-    pub(crate) fn settle(&mut self) -> Option<(u32, u8)> {
+    pub(crate) fn settle(&mut self) -> Option<LineSettings> {
         self.settle_at = None;
         let mut termios = tcgetattr(&self.master).ok()?;
         let mut flags = termios.local_modes | LocalModes::EXTPROC;
@@ -171,6 +207,9 @@ impl PtyLine {
     pub(crate) fn reset(&mut self) -> io::Result<()> {
         self.seen = None;
         self.settle_at = None;
+        if let Some(shim) = &mut self.shim {
+            shim.reset();
+        }
         prepare(&self.master, &self.unused)
     }
 

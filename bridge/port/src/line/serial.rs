@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,8 +14,9 @@ use rustix::termios::{
 };
 use serialport::{DataBits, FlowControl, SerialPort};
 
+use super::Decode;
 use crate::serial_options::{Flow, Parity, SerialOptions, StopBits};
-use crate::{PortError, ports, sys};
+use crate::{Lines, PortError, Signal, ports, sys};
 
 /// How long giving up a port may wait for its last bytes to leave.
 const LINGER: Duration = Duration::from_millis(500);
@@ -102,6 +103,30 @@ impl SerialLine {
             best_effort(sys::rs485(&line.fd), "switch the driver to RS-485", &mut warnings);
         }
         Ok((line, warnings))
+    }
+
+    /// Readable when the watcher of the modem lines has something.
+    pub(crate) fn aside_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Lines that the device shows (CTS, DSR, DCD, RI), as they are after a change.
+    pub(crate) fn aside(&mut self) -> Option<Signal> {
+        None
+    }
+
+    /// Finds marked characters among the bytes.
+    pub(crate) fn decoder(&mut self) -> Option<&mut dyn Decode> {
+        None
+    }
+
+    pub(crate) fn apply(&mut self, _signal: &Signal) -> Option<Signal> {
+        None
+    }
+
+    /// DTR and RTS as they are now.
+    pub(crate) fn driven(&self) -> Option<Lines> {
+        None
     }
 
     /// What serialport leaves open: mark and space parity, reads that do not wait, lines left alone at close.

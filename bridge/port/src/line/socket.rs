@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with,
-    sockopt,
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
+    socket_with, sockopt,
 };
 
-use crate::PortError;
 use crate::runtime::{LockFile, lock_beside};
+use crate::{Policy, PortError};
 
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,14 +26,55 @@ const STEP: Duration = Duration::from_millis(50);
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
-/// A listener and its client.
+/// A stream socket, made by us or by whoever calls.
+#[derive(Debug)]
+pub(crate) enum Carrier {
+    Stream(OwnedFd),
+    Listen(ListenLine),
+}
+
+impl Carrier {
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Stream(fd) => Some(fd.as_fd()),
+            Self::Listen(line) => line.client.as_ref().map(AsFd::as_fd),
+        }
+    }
+
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let fd = self.fd().ok_or(Errno::NOTCONN)?;
+        rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)
+    }
+}
+
+/// A listener, its client, and those that only listen.
 #[derive(Debug)]
 pub(crate) struct ListenLine {
     pub(crate) client: Option<OwnedFd>,
     pub(crate) listener: OwnedFd,
+    policy: Policy,
+    /// Takes the client's place as soon as that is free.
+    next: Option<OwnedFd>,
+    /// Oldest first.
+    observers: Vec<OwnedFd>,
     nodelay: bool,
     _name: Option<SocketName>,
 }
+
+/// What became of a caller.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// It is the client now.
+    Client,
+    /// It waits for the place of the client, who has to go.
+    Instead,
+    /// It is the last of the observers now.
+    Observer,
+    Refused,
+}
+
+/// Observers of one port at most.
+const OBSERVERS: usize = 8;
 
 /// A listening socket's name in the file system; removed when the port is closed.
 #[derive(Debug)]
@@ -49,17 +90,69 @@ impl Drop for SocketName {
 }
 
 impl ListenLine {
-    /// Takes the next caller if there is none yet, or turns it away. `Ok(true)` if a client is new.
-    pub(crate) fn accept(&mut self) -> Result<bool, Errno> {
-        let caller = accept_with(&self.listener, FLAGS)?;
-        if self.client.is_some() {
-            return Ok(false);
+    fn new(listener: OwnedFd, policy: Policy, nodelay: bool, name: Option<SocketName>) -> Self {
+        let room = if policy == Policy::Share { OBSERVERS } else { 0 };
+        let observers = Vec::with_capacity(room);
+        Self { client: None, listener, policy, next: None, observers, nodelay, _name: name }
+    }
+
+    /// Fills the client's place if it is free: with whoever waits for it, or with the next caller. If it is not, the
+    /// policy says what becomes of the caller. Not every line can have observers.
+    pub(crate) fn accept(&mut self, observed: bool) -> Result<Caller, Errno> {
+        if self.client.is_none() {
+            let oldest = |observers: &mut Vec<OwnedFd>| (!observers.is_empty()).then(|| observers.remove(0));
+            self.client = self.next.take().or_else(|| oldest(&mut self.observers));
+            if self.client.is_some() {
+                return Ok(Caller::Client);
+            }
         }
+        let caller = accept_with(&self.listener, FLAGS)?;
         if self.nodelay {
             let _ = sockopt::set_tcp_nodelay(&caller, true);
         }
-        self.client = Some(caller);
-        Ok(true)
+        if self.client.is_none() {
+            self.client = Some(caller);
+            return Ok(Caller::Client);
+        }
+        match self.policy {
+            Policy::Kick => {
+                self.next = Some(caller);
+                Ok(Caller::Instead)
+            }
+            Policy::Share if observed && self.observers.len() < OBSERVERS => {
+                self.observers.push(caller);
+                Ok(Caller::Observer)
+            }
+            Policy::Refuse | Policy::Share => Ok(Caller::Refused),
+        }
+    }
+
+    pub(crate) fn observers(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.observers.iter().map(AsFd::as_fd)
+    }
+
+    pub(crate) fn forget_last(&mut self) {
+        self.observers.pop();
+    }
+
+    /// Shows observers what the client gets; answers how many bytes they were too slow for, all together.
+    pub(crate) fn share(&self, bytes: &[u8]) -> u64 {
+        let mut lost = 0;
+        for fd in &self.observers {
+            let took = rustix::net::send(fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).unwrap_or(0);
+            lost += (bytes.len() - took) as u64;
+        }
+        lost
+    }
+
+    /// Drops what observers say, and those that have left.
+    pub(crate) fn hear_observers(&mut self) {
+        self.observers.retain(|fd| {
+            !matches!(
+                rustix::io::read(fd, &mut [0u8; 1024]),
+                Ok(0) | Err(Errno::CONNRESET | Errno::PIPE | Errno::TIMEDOUT | Errno::HOSTUNREACH)
+            )
+        });
     }
 
     pub(crate) fn address(&self) -> Option<SocketAddr> {
@@ -113,6 +206,7 @@ pub(crate) fn connect_unix(path: &Path, port: &str, stop: &dyn Fn() -> bool) -> 
 pub(crate) fn listen_tcp(
     host: &str,
     number: u16,
+    policy: Policy,
     port: &str,
     stop: &dyn Fn() -> bool,
 ) -> Result<ListenLine, PortError> {
@@ -122,7 +216,7 @@ pub(crate) fn listen_tcp(
         let socket = tcp_socket(&address).map_err(|e| PortError::io(&port, "make a socket", e))?;
         let _ = sockopt::set_socket_reuseaddr(&socket, true);
         match bind(&socket, &address).and_then(|()| listen(&socket, 8)) {
-            Ok(()) => return Ok(ListenLine { client: None, listener: socket, nodelay: true, _name: None }),
+            Ok(()) => return Ok(ListenLine::new(socket, policy, true, None)),
             Err(e) => last = e,
         }
     }
@@ -166,7 +260,7 @@ pub(crate) fn listen_unix(path: &Path, port: &str) -> Result<ListenLine, PortErr
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .map_err(|e| PortError::io(&port, "close the socket to others", e))?;
     listen(&socket, 8).map_err(|e| PortError::io(&port, "listen there", e))?;
-    Ok(ListenLine { client: None, listener: socket, nodelay: false, _name: Some(name) })
+    Ok(ListenLine::new(socket, Policy::Refuse, false, Some(name)))
 }
 
 fn unix_address(path: &Path, port: &str) -> Result<SocketAddrUnix, PortError> {

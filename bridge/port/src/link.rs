@@ -1,0 +1,797 @@
+//! A link: two ports and what stands between them. Without a conduit bytes go read, gate, write in one breath; with one
+//! it says when. What is not bytes goes by what the ports are. Nothing is queued but the rest of one short write.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::events::{Event, Happened};
+use crate::line::{Buffer, CHUNK, Line, Piece, Role};
+use crate::open::Parts;
+use crate::port::{Change, DRIVEN, Input, Port, Presence};
+use crate::set::Set;
+use crate::stats::Moved;
+use crate::unit::guard;
+use crate::{
+    Account, Conduit, Direction, Gate, Lines, LinkStats, PortError, Signal, Tap, TapKind, TapRecord, Time,
+};
+
+/// Which bytes of a link its tap records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TapPoints {
+    /// As they came from the sender.
+    In,
+    /// As the receiver's port took them.
+    #[default]
+    Out,
+    Both,
+}
+
+/// How modem lines cross a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LineRouting {
+    /// An application's lines to the device, a device's to the application; a null modem between applications.
+    #[default]
+    Auto,
+    /// Between two devices too: CTS of one to RTS of the other, DSR to DTR.
+    Cross,
+    Off,
+}
+
+/// What a link does beside passing bytes on.
+#[derive(Default)]
+pub struct LinkOptions {
+    pub conduit: Option<Box<dyn Conduit>>,
+    pub tap: Option<Tap>,
+    pub tap_points: TapPoints,
+    pub lines: LineRouting,
+    /// Only without a conduit.
+    pub gate: Option<Box<dyn Gate>>,
+}
+
+impl std::fmt::Debug for LinkOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkOptions")
+            .field("conduit", &self.conduit.is_some())
+            .field("tap", &self.tap.is_some())
+            .field("tap_points", &self.tap_points)
+            .field("lines", &self.lines)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes on their way through a link in one direction.
+#[derive(Debug)]
+struct Flow {
+    buffer: Box<Buffer>,
+    /// What a short write has left.
+    ready: Range<usize>,
+    /// Read and not yet taken apart. Empty while nothing is `ready`.
+    raw: Range<usize>,
+    read_at: Time,
+    /// The read is not counted as a message yet.
+    fresh: bool,
+    /// Taken by the conduit and not yet counted.
+    pushed: u64,
+    /// What the conduit said last, of what is counted.
+    seen: Account,
+    /// The receiver took less than the conduit had for it.
+    blocked: bool,
+}
+
+impl Flow {
+    fn new() -> Self {
+        Self {
+            buffer: Box::new([0; 1 + CHUNK]),
+            ready: 0..0,
+            raw: 0..0,
+            read_at: Time(0),
+            fresh: false,
+            pushed: 0,
+            seen: Account::default(),
+            blocked: false,
+        }
+    }
+}
+
+/// The link's end of its tap.
+#[derive(Debug)]
+struct Tapping {
+    tap: Option<Tap>,
+    points: TapPoints,
+    losing: bool,
+}
+
+impl Tapping {
+    fn taps(&self, point: TapPoints) -> bool {
+        self.tap.is_some() && (self.points == point || self.points == TapPoints::Both)
+    }
+
+    /// Notes one thing; `link` is whose loss of records is told.
+    fn record(&mut self, record: TapRecord<'_>, link: u64, set: &mut Set) {
+        let Some(tap) = &mut self.tap else { return };
+        tap.record(record);
+        let losing = tap.losing();
+        if losing && !self.losing {
+            let what = Happened::TapLost(tap.untold());
+            set.news.post(Event { at: record.at, link, side: record.side.into(), what });
+        }
+        self.losing = losing;
+    }
+}
+
+/// Two ports and what stands between them. `flows[0]` runs from `ports[0]` to `ports[1]`, `flows[1]` back.
+pub(crate) struct LinkUnit {
+    id: u64,
+    pub(crate) ports: [Port; 2],
+    pub(crate) gate: Option<Box<dyn Gate>>,
+    pub(crate) conduit: Option<Box<dyn Conduit>>,
+    routing: LineRouting,
+    tap: Tapping,
+    stats: Arc<LinkStats>,
+    flows: [Flow; 2],
+    /// When breaks end that the control side has begun.
+    breaks: [Option<Time>; 2],
+    due: Option<Time>,
+    /// What stands in it has panicked: it is not driven any more.
+    failed: bool,
+}
+
+impl std::fmt::Debug for LinkUnit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkUnit")
+            .field("ports", &self.ports)
+            .field("flows", &self.flows)
+            .finish_non_exhaustive()
+    }
+}
+
+const DIRECTIONS: [Direction; 2] = [Direction::AToB, Direction::BToA];
+
+impl LinkUnit {
+    pub(crate) fn new(id: u64, ports: [Port; 2], options: LinkOptions, stats: Arc<LinkStats>) -> Self {
+        let LinkOptions { conduit, tap, tap_points, lines, gate } = options;
+        let mut unit = Self {
+            id,
+            ports,
+            gate,
+            conduit: None,
+            routing: lines,
+            tap: Tapping { tap, points: tap_points, losing: false },
+            stats,
+            flows: [Flow::new(), Flow::new()],
+            breaks: [None, None],
+            due: None,
+            failed: false,
+        };
+        unit.adopt(conduit);
+        unit
+    }
+
+    fn adopt(&mut self, conduit: Option<Box<dyn Conduit>>) -> Option<Box<dyn Conduit>> {
+        for (flow, direction) in self.flows.iter_mut().zip(DIRECTIONS) {
+            flow.seen = conduit.as_ref().map(|c| c.account(direction)).unwrap_or_default();
+        }
+        std::mem::replace(&mut self.conduit, conduit)
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.breaks.iter().flatten().copied().chain(self.due).min()
+    }
+
+    pub(crate) fn on_deadline(&mut self, now: Time, set: &mut Set) {
+        for side in 0..2 {
+            if self.breaks[side].is_some_and(|at| at <= now) {
+                self.breaks[side] = None;
+                self.ports[side].apply(&Signal::Break(false));
+                self.flush(side, set);
+            }
+        }
+        if self.due.is_some_and(|at| at <= now) && !self.failed {
+            if let Some(conduit) = &mut self.conduit
+                && let Err(why) = guard(|| conduit.on_deadline(now))
+            {
+                return self.fail("conduit", &why, set);
+            }
+            self.pump(now, set);
+        }
+    }
+
+    fn room(&mut self, from: usize) -> usize {
+        match &self.conduit {
+            Some(conduit) if !self.failed => conduit.room(DIRECTIONS[from]),
+            _ => CHUNK,
+        }
+    }
+
+    pub(crate) fn on_readable(&mut self, from: usize, set: &mut Set) {
+        loop {
+            let room = self.room(from);
+            if room == 0 {
+                return self.settle_conduit(from, set);
+            }
+            let flow = &mut self.flows[from];
+            match self.ports[from].input(&mut flow.buffer, room, set) {
+                Input::Bytes(n) => {
+                    flow.raw = 1..1 + n;
+                    flow.read_at = Time::now();
+                    flow.fresh = true;
+                    self.carry(from, set);
+                }
+                Input::Signals(signals) => {
+                    for signal in signals.into_iter().flatten() {
+                        self.on_signal(from, signal, set);
+                    }
+                    self.flush(from, set);
+                }
+                Input::Change(change) => return self.note(from, change, set),
+            }
+            // Only TLS reads ahead; for all others this is one read an event.
+            if !self.ports[from].line.buffered() || !self.ports[from].reading() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn on_writable(&mut self, to: usize, set: &mut Set) {
+        let from = 1 - to;
+        self.flush(to, set);
+        self.flows[from].blocked = false;
+        if !self.flows[from].ready.is_empty() {
+            self.deliver(from, Moved::default(), set);
+        }
+        self.carry(from, set);
+        if self.conduit.is_some() {
+            self.pump(Time::now(), set);
+        }
+        if self.ports[from].line.buffered() && self.ports[from].reading() {
+            self.on_readable(from, set);
+        }
+    }
+
+    /// Takes apart what was read and passes it on, as long as the receiver takes it.
+    fn carry(&mut self, from: usize, set: &mut Set) {
+        if self.flows[from].raw.is_empty() {
+            return;
+        }
+        while self.flows[from].ready.is_empty() {
+            let flow = &mut self.flows[from];
+            match self.ports[from].piece(&mut flow.buffer, &mut flow.raw) {
+                Piece::Bytes(bytes) if bytes.is_empty() => {}
+                Piece::Bytes(bytes) => self.arrive(from, bytes, set),
+                Piece::Signal(signal) => self.on_signal(from, signal, set),
+                Piece::End => break,
+            }
+        }
+        if self.ports[from].line.decoder().is_some() {
+            self.flush(from, set);
+        }
+        if self.conduit.is_some() {
+            self.pump(self.flows[from].read_at, set);
+        }
+    }
+
+    /// Payload has come.
+    fn arrive(&mut self, from: usize, bytes: Range<usize>, set: &mut Set) {
+        let flow = &mut self.flows[from];
+        let (n, at) = (bytes.len() as u64, flow.read_at);
+        if self.tap.taps(TapPoints::In) {
+            let record = TapRecord {
+                at,
+                kind: TapKind::In,
+                side: from as u8,
+                lines: self.ports[from].lines(),
+                value: 0,
+                bytes: &flow.buffer[bytes.clone()],
+            };
+            self.tap.record(record, self.id, set);
+        }
+        let direction = DIRECTIONS[from];
+        if let Some(conduit) = &mut self.conduit
+            && !self.failed
+        {
+            flow.pushed += n;
+            let bytes = &flow.buffer[bytes];
+            if let Err(why) = guard(|| conduit.push(at, direction, bytes)) {
+                self.fail("conduit", &why, set);
+            }
+            return;
+        }
+        let mut moved =
+            Moved { bytes_in: n, messages: std::mem::take(&mut flow.fresh).into(), ..Moved::default() };
+        let mut passed = bytes.len();
+        if let Some(gate) = &mut self.gate
+            && !self.failed
+        {
+            let bytes = &mut flow.buffer[bytes.clone()];
+            match guard(|| gate.pass(at, direction, bytes)) {
+                Ok(kept) => passed = kept.min(passed),
+                Err(why) => {
+                    moved.fault = n;
+                    self.stats.directions[from].apply(moved);
+                    return self.fail("gate", &why, set);
+                }
+            }
+        }
+        moved.fault = n - passed as u64;
+        flow.ready = bytes.start..bytes.start + passed;
+        self.deliver(from, moved, set);
+    }
+
+    /// Writes what is ready from `from`, keeps what is not taken and reads on only when nothing is kept.
+    fn deliver(&mut self, from: usize, mut moved: Moved, set: &mut Set) {
+        let to = 1 - from;
+        if !self.flows[from].ready.is_empty() && self.ports[to].presence() != Presence::Here {
+            let change = self.ports[to].look(set);
+            self.note(to, change, set);
+        }
+        if !self.flows[from].ready.is_empty() {
+            let mut change = Change::None;
+            if self.ports[to].presence() == Presence::Here {
+                let flow = &mut self.flows[from];
+                let bytes = &flow.buffer[flow.ready.clone()];
+                let (n, then) = self.ports[to].output(bytes, set);
+                change = then;
+                moved.bytes_out = n as u64;
+                let whole = n == bytes.len();
+                let tapped = n > 0 && self.tap.taps(TapPoints::Out);
+                if whole || tapped {
+                    let now = Time::now();
+                    if whole {
+                        let latency = now.since(flow.read_at).as_nanos() as u64;
+                        self.stats.directions[from].latency.record(latency);
+                    }
+                    if tapped {
+                        let record = TapRecord {
+                            at: now,
+                            kind: TapKind::Out,
+                            side: to as u8,
+                            lines: self.ports[to].lines(),
+                            value: 0,
+                            bytes: &bytes[..n],
+                        };
+                        self.tap.record(record, self.id, set);
+                    }
+                }
+                flow.ready.start += n;
+            }
+            if self.ports[to].presence() != Presence::Here {
+                moved.discarded = self.drop_ready(from, set);
+            }
+            self.note(to, change, set);
+        }
+        self.settle(from, moved, set);
+    }
+
+    /// Throws away what waits for a far end that is not there any more.
+    pub(crate) fn discard_towards(&mut self, to: usize, set: &mut Set) {
+        let from = 1 - to;
+        if !self.flows[from].ready.is_empty() {
+            let moved = Moved { discarded: self.drop_ready(from, set), ..Moved::default() };
+            self.settle(from, moved, set);
+            self.carry(from, set);
+        }
+        if self.conduit.is_some() {
+            self.flows[from].blocked = false;
+            self.pump_with(Time::now(), Some(to), set);
+        }
+    }
+
+    fn drop_ready(&mut self, from: usize, set: &mut Set) -> u64 {
+        let flow = &mut self.flows[from];
+        let n = flow.ready.len() as u64;
+        flow.ready = 0..0;
+        self.discarded(1 - from, n, set);
+        n
+    }
+
+    /// Counts bytes that were for `to`, where nobody is.
+    fn discarded(&mut self, to: usize, n: u64, set: &mut Set) {
+        if n > 0 {
+            self.ports[to].stats.discarded_bytes.add(n);
+            self.tap_event(TapKind::Discarded, to, Time::now(), n, set);
+        }
+    }
+
+    /// Counts what moved and makes the waiting fit: back-pressure while something is pending.
+    fn settle(&mut self, from: usize, mut moved: Moved, set: &mut Set) {
+        let to = 1 - from;
+        let flow = &self.flows[from];
+        moved.pending = flow.ready.len() as u64 + flow.seen.pending;
+        let stalled = !flow.ready.is_empty();
+        self.stats.directions[from].apply(moved);
+        self.interest(from, !stalled, stalled, to, set);
+    }
+
+    /// Says what is wanted of the sender and of the receiver of one direction.
+    fn interest(&mut self, from: usize, read: bool, write: bool, to: usize, set: &mut Set) {
+        if self.ports[from].reading() != read && self.ports[from].presence() != Presence::Lost {
+            let writing = self.ports[from].writing();
+            let change = self.ports[from].want(read, writing, set);
+            self.note(from, change, set);
+        }
+        if self.ports[to].writing() != write && self.ports[to].presence() == Presence::Here {
+            let reading = self.ports[to].reading();
+            let change = self.ports[to].want(reading, write, set);
+            self.note(to, change, set);
+        }
+    }
+
+    /// Lets the conduit give out what is due.
+    fn pump(&mut self, now: Time, set: &mut Set) {
+        self.pump_with(now, None, set);
+    }
+
+    /// The same; at the side `gone` nobody is, even if somebody new has come meanwhile.
+    fn pump_with(&mut self, now: Time, gone: Option<usize>, set: &mut Set) {
+        // Away while it is driven: what happens meanwhile does not drive it again.
+        let Some(mut conduit) = self.conduit.take() else { return };
+        let mut moved = [Moved::default(); 2];
+        let mut done = Ok(());
+        if !self.failed {
+            done = guard(|| self.give_out(conduit.as_mut(), now, gone, &mut moved, set));
+        }
+        self.conduit = Some(conduit);
+        match done {
+            Ok(()) => {
+                for (from, moved) in moved.into_iter().enumerate() {
+                    self.account(from, moved);
+                    self.settle_conduit(from, set);
+                }
+            }
+            Err(why) => {
+                for (from, moved) in moved.into_iter().enumerate() {
+                    self.write_off(from, moved);
+                }
+                self.fail("conduit", &why, set);
+            }
+        }
+    }
+
+    fn give_out(
+        &mut self,
+        conduit: &mut dyn Conduit,
+        now: Time,
+        gone: Option<usize>,
+        moved: &mut [Moved; 2],
+        set: &mut Set,
+    ) {
+        loop {
+            let mut idle = true;
+            for from in 0..2 {
+                while self.give_one(conduit, now, gone, from, &mut moved[from], set) {
+                    idle = false;
+                }
+            }
+            if idle {
+                break;
+            }
+        }
+        while let Some(note) = conduit.note() {
+            let side = 1 - note.direction.index();
+            set.news.post(Event { at: note.at, link: self.id, side, what: Happened::Fired(note) });
+            let mut payload = [0; 8];
+            payload[..4].copy_from_slice(&note.rule.to_le_bytes());
+            payload[4..].copy_from_slice(&note.bytes.to_le_bytes());
+            let record = TapRecord {
+                at: note.at,
+                kind: TapKind::Fault,
+                side: side as u8,
+                lines: self.ports[side].lines(),
+                value: note.position,
+                bytes: &payload,
+            };
+            self.tap.record(record, self.id, set);
+        }
+        // What is due already waits for the receiver, not for a time.
+        self.due = conduit.deadline().filter(|at| *at > now);
+    }
+
+    /// Gives the receiver what is next for it. `false` when nothing is, or it takes no more.
+    fn give_one(
+        &mut self,
+        conduit: &mut dyn Conduit,
+        now: Time,
+        gone: Option<usize>,
+        from: usize,
+        moved: &mut Moved,
+        set: &mut Set,
+    ) -> bool {
+        let (to, direction) = (1 - from, DIRECTIONS[from]);
+        let bytes = match conduit.next(now, direction) {
+            None => return false,
+            Some(crate::Out::Signal(signal)) => {
+                conduit.advance(now, direction, 0);
+                self.apply_from_conduit(from, signal, now, set);
+                return true;
+            }
+            Some(crate::Out::Bytes(bytes)) => bytes,
+        };
+        if self.ports[to].presence() != Presence::Here && gone != Some(to) {
+            let change = self.ports[to].look(set);
+            self.note(to, change, set);
+        }
+        if self.ports[to].presence() != Presence::Here || gone == Some(to) {
+            let n = conduit.discard(now, direction);
+            moved.discarded += n;
+            self.discarded(to, n, set);
+            return n > 0;
+        }
+        let flow = &mut self.flows[from];
+        if flow.blocked || !flow.ready.is_empty() {
+            return false;
+        }
+        let (n, change) = self.ports[to].output(bytes, set);
+        moved.bytes_out += n as u64;
+        if n > 0 && self.tap.taps(TapPoints::Out) {
+            let lines = self.ports[to].lines();
+            let (at, kind, side) = (Time::now(), TapKind::Out, to as u8);
+            let record = TapRecord { at, kind, side, lines, value: 0, bytes: &bytes[..n] };
+            self.tap.record(record, self.id, set);
+        }
+        flow.blocked = n < bytes.len() && change == Change::None;
+        if n > 0 {
+            conduit.advance(now, direction, n);
+        }
+        if change != Change::None {
+            // Before anybody new can get what was meant for the one that left.
+            let n = conduit.discard(now, direction);
+            moved.discarded += n;
+            self.discarded(to, n, set);
+            self.note(to, change, set);
+        }
+        true
+    }
+
+    /// Counts what moved in one direction of the conduit.
+    fn account(&mut self, from: usize, mut moved: Moved) {
+        let Some(conduit) = &self.conduit else { return };
+        let account = conduit.account(DIRECTIONS[from]);
+        let flow = &mut self.flows[from];
+        let before = std::mem::replace(&mut flow.seen, account);
+        moved.bytes_in = std::mem::take(&mut flow.pushed);
+        moved.messages = std::mem::take(&mut flow.fresh).into();
+        moved.fault = account.dropped.wrapping_sub(before.dropped);
+        moved.inserted = account.inserted.wrapping_sub(before.inserted);
+        moved.pending = account.pending + flow.ready.len() as u64;
+        if moved.bytes_out > 0 && moved.bytes_in > 0 && account.pending == 0 {
+            let latency = Time::now().since(flow.read_at).as_nanos() as u64;
+            self.stats.directions[from].latency.record(latency);
+        }
+        if (moved.bytes_in, moved.bytes_out, moved.discarded) != (0, 0, 0) || account != before {
+            self.stats.directions[from].apply(moved);
+        }
+    }
+
+    /// What a conduit that panicked had is lost, by a fault.
+    fn write_off(&mut self, from: usize, mut moved: Moved) {
+        let flow = &mut self.flows[from];
+        moved.bytes_in = std::mem::take(&mut flow.pushed);
+        let before = std::mem::take(&mut flow.seen);
+        let had = moved.bytes_in + before.pending;
+        // More than it had went out: it was put in.
+        let gone = moved.bytes_out + moved.discarded;
+        moved.fault = had.saturating_sub(gone);
+        moved.inserted = gone.saturating_sub(had);
+        moved.pending = flow.ready.len() as u64;
+        self.stats.directions[from].apply(moved);
+    }
+
+    /// Makes the waiting fit what the conduit takes and gives.
+    fn settle_conduit(&mut self, from: usize, set: &mut Set) {
+        let room = self.room(from) > 0;
+        let flow = &self.flows[from];
+        let stalled = !flow.ready.is_empty();
+        self.interest(from, room && !stalled, stalled || flow.blocked, 1 - from, set);
+    }
+
+    /// A far end came, left or is lost.
+    pub(crate) fn note(&mut self, side: usize, change: Change, set: &mut Set) {
+        match change {
+            Change::None => {}
+            Change::Came => {
+                self.tell(side, Happened::Came, Time::now(), set);
+                self.greet(side, set);
+            }
+            Change::Left => {
+                self.tell(side, Happened::Left, Time::now(), set);
+                self.drop_raw(side);
+                self.discard_towards(side, set);
+                self.hang_up(side, set);
+                let change = self.ports[side].look(set);
+                self.note(side, change, set);
+            }
+            Change::Lost => {
+                let at = Time::now();
+                self.tell(side, Happened::Lost, at, set);
+                self.lost(side, at, set);
+            }
+        }
+    }
+
+    fn lost(&mut self, side: usize, at: Time, set: &mut Set) {
+        self.breaks[side] = None;
+        self.tap_event(TapKind::Gone, side, at, 0, set);
+        self.drop_raw(side);
+        self.discard_towards(side, set);
+        self.hang_up(side, set);
+    }
+
+    /// What a line whose framing begins anew has left cannot be taken apart any more.
+    fn drop_raw(&mut self, side: usize) {
+        let flow = &mut self.flows[side];
+        let n = flow.raw.len() as u64;
+        if n > 0 {
+            flow.raw = 0..0;
+            let pending = flow.ready.len() as u64 + flow.seen.pending;
+            let moved = Moved { bytes_in: n, discarded: n, pending, ..Moved::default() };
+            self.stats.directions[side].apply(moved);
+        }
+    }
+
+    pub(crate) fn tell(&mut self, side: usize, what: Happened, at: Time, set: &mut Set) {
+        set.news.post(Event { at, link: self.id, side, what });
+    }
+
+    pub(crate) fn tap_event(&mut self, kind: TapKind, side: usize, at: Time, value: u64, set: &mut Set) {
+        let lines = self.ports[side].lines();
+        self.tap.record(TapRecord { at, kind, side: side as u8, lines, value, bytes: &[] }, self.id, set);
+    }
+
+    pub(crate) fn fail(&mut self, what: &str, why: &str, set: &mut Set) {
+        self.failed = true;
+        self.due = None;
+        for side in 0..2 {
+            let change = self.ports[side].give_up(set, format!("the {what} of this link failed: {why}"));
+            self.note(side, change, set);
+        }
+        for from in 0..2 {
+            if self.flows[from].seen != Account::default() || self.flows[from].pushed > 0 {
+                self.write_off(from, Moved::default());
+            }
+        }
+    }
+
+    /// Nothing that is still pending will arrive.
+    pub(crate) fn finish(&mut self) {
+        for from in 0..2 {
+            let flow = &mut self.flows[from];
+            let mut n = flow.ready.len() as u64;
+            flow.ready = 0..0;
+            if let Some(conduit) = &mut self.conduit
+                && !self.failed
+            {
+                n += conduit.discard(Time::now(), DIRECTIONS[from]);
+            }
+            self.ports[1 - from].stats.discarded_bytes.add(n);
+            let moved = Moved { discarded: n, ..Moved::default() };
+            match self.conduit {
+                Some(_) if !self.failed => self.account(from, moved),
+                _ => self.stats.directions[from].apply(moved),
+            }
+        }
+    }
+
+    /// The control side puts another conduit in, or none; what the old one held is discarded.
+    pub(crate) fn set_conduit(
+        &mut self,
+        new: Option<Box<dyn Conduit>>,
+        set: &mut Set,
+    ) -> Option<Box<dyn Conduit>> {
+        for from in 0..2 {
+            let Some(conduit) = &mut self.conduit else { break };
+            if !self.failed {
+                let discarded = conduit.discard(Time::now(), DIRECTIONS[from]);
+                self.discarded(1 - from, discarded, set);
+                self.account(from, Moved { discarded, ..Moved::default() });
+            }
+            self.flows[from].blocked = false;
+        }
+        let old = self.adopt(new);
+        self.due = None;
+        for from in 0..2 {
+            match self.conduit {
+                Some(_) => self.settle_conduit(from, set),
+                None => self.settle(from, Moved::default(), set),
+            }
+        }
+        self.pump(Time::now(), set);
+        old
+    }
+
+    /// The control side has used the conduit.
+    pub(crate) fn after_visit(&mut self, set: &mut Set) {
+        self.pump(Time::now(), set);
+    }
+
+    pub(crate) fn set_tap(&mut self, tap: Option<Tap>, points: TapPoints) -> Option<Tap> {
+        let old = std::mem::replace(&mut self.tap, Tapping { tap, points, losing: false });
+        old.tap
+    }
+
+    /// Pulls the cable of one side; its line is the caller's to close.
+    pub(crate) fn pull(&mut self, side: usize, reason: String, set: &mut Set) -> Line {
+        let (change, line) = self.ports[side].pull(set, reason);
+        self.note(side, change, set);
+        line
+    }
+
+    /// Puts an open port in the place of one that was lost; the old line is the caller's to close.
+    pub(crate) fn replace(
+        &mut self,
+        side: usize,
+        parts: Parts,
+        set: &mut Set,
+    ) -> Result<Line, (PortError, Line)> {
+        if self.failed {
+            let port = self.ports[side].name.clone();
+            return Err((PortError::Gone { port }, parts.line));
+        }
+        if self.ports[side].presence() != Presence::Lost {
+            self.lost(side, Time::now(), set);
+        }
+        let old = self.ports[side].replace(parts, set)?;
+        let at = Time::now();
+        self.tap_event(TapKind::Back, side, at, 0, set);
+        match self.conduit {
+            Some(_) => (0..2).for_each(|from| self.settle_conduit(from, set)),
+            None => (0..2).for_each(|from| self.settle(from, Moved::default(), set)),
+        }
+        self.begin(side, set);
+        Ok(old)
+    }
+
+    /// A port is in service: says so, and shows both ends to each other.
+    pub(crate) fn begin(&mut self, side: usize, set: &mut Set) {
+        if self.ports[side].presence() == Presence::Here {
+            self.tell(side, Happened::Came, Time::now(), set);
+            self.greet(side, set);
+        }
+        self.on_aside(side, set);
+        let change = self.ports[side].look(set);
+        self.note(side, change, set);
+    }
+
+    /// Shared by both ways a fault and the control side send a break.
+    pub(crate) fn start_break(&mut self, side: usize, until: Time, set: &mut Set) -> Result<(), PortError> {
+        let port = &mut self.ports[side];
+        if port.apply(&Signal::Break(true)).is_none() {
+            let (port, reason) = (port.name.clone(), "this port cannot send a break".to_owned());
+            return Err(PortError::Unsupported { port, reason });
+        }
+        self.tap_event(TapKind::BreakOut, side, Time::now(), 0, set);
+        self.breaks[side] = Some(until);
+        self.flush(side, set);
+        Ok(())
+    }
+
+    pub(crate) fn set_lines(
+        &mut self,
+        side: usize,
+        mask: Lines,
+        values: Lines,
+        set: &mut Set,
+    ) -> Result<(), PortError> {
+        let port = &mut self.ports[side];
+        let now = match port.role() {
+            Role::Device => port.line.driven().unwrap_or(port.driven) & DRIVEN,
+            _ => port.sensed,
+        };
+        if port.apply(&Signal::Lines((now & !mask) | (values & mask))).is_none() {
+            let (port, reason) = (port.name.clone(), "this port has no modem lines to set".to_owned());
+            return Err(PortError::Unsupported { port, reason });
+        }
+        self.tap_event(TapKind::Lines, side, Time::now(), 0, set);
+        self.flush(side, set);
+        Ok(())
+    }
+
+    /// Lets a line with framing of its own send what it has.
+    pub(crate) fn flush(&mut self, side: usize, set: &mut Set) {
+        if self.ports[side].line.unsent() {
+            let change = self.ports[side].flush(set);
+            self.note(side, change, set);
+        }
+    }
+}
+
+mod signals;
