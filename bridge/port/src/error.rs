@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub enum PortError {
     #[error("{port}: there is no such port; {hint}")]
     NotFound { port: String, hint: String },
+    #[error("{port}: several ports fit: {matches}; give more of the name, so that only one does")]
+    Ambiguous { port: String, matches: String },
     #[error("{port}: permission denied; {hint}")]
     Permission { port: String, hint: String },
     #[error("{port}: the port is busy: {holder}; stop that program or choose another port")]

@@ -11,7 +11,7 @@ use crate::line::Line;
 use crate::line::pty::PtyLine;
 use crate::line::serial::SerialLine;
 use crate::line::socket::{self, Carrier, ListenLine};
-use crate::{LineSettings, PortError, PortState, PortStats, PortUrl, Runtime};
+use crate::{LineSettings, PortError, PortState, PortStats, PortUrl, Runtime, ports};
 
 /// A port ready to be given to a shard; closed when dropped.
 #[derive(Debug)]
@@ -47,10 +47,12 @@ impl OpenPort {
         let mut settings = None;
         let (line, fresh) = match url {
             PortUrl::Serial { path, options } => {
-                let (line, refused) = SerialLine::open(path, options, &port)?;
-                warnings = refused;
-                settings = Some(options.settings());
-                (Line::Serial(line), PortStats::new(PortState::Open, true, 0, 0))
+                let path = ports::find_path(path, &port)?;
+                serial(SerialLine::open(&path, options, &port)?, &mut settings, &mut warnings)
+            }
+            PortUrl::Usb { vendor, product, serial: number, options } => {
+                let path = ports::find_usb(*vendor, *product, number.as_deref(), &port)?;
+                serial(SerialLine::open(&path, options, &port)?, &mut settings, &mut warnings)
             }
             PortUrl::Pty { name, format, .. } => (
                 Line::Pty(PtyLine::open(name, *format, &port, runtime)?),
@@ -76,10 +78,7 @@ impl OpenPort {
                 let reason = "TLS is not available in this version".into();
                 return Err(PortError::Unsupported { port, reason });
             }
-            PortUrl::Usb { .. }
-            | PortUrl::Loop { .. }
-            | PortUrl::Rfc2217 { .. }
-            | PortUrl::Rfc2217Listen { .. } => {
+            PortUrl::Loop { .. } | PortUrl::Rfc2217 { .. } | PortUrl::Rfc2217Listen { .. } => {
                 let scheme = port.split(':').next().unwrap_or_default().to_owned();
                 return Err(PortError::Later { port, scheme });
             }
@@ -142,6 +141,16 @@ impl OpenPort {
         let Self { url, line, fresh, keeps, settings, .. } = self;
         Parts { name: url.to_string(), line, fresh, keeps, settings }
     }
+}
+
+fn serial(
+    (line, refused): (SerialLine, Vec<String>),
+    settings: &mut Option<LineSettings>,
+    warnings: &mut Vec<String>,
+) -> (Line, PortStats) {
+    *settings = Some(line.settings());
+    *warnings = refused;
+    (Line::Serial(line), PortStats::new(PortState::Open, true, 0, 0))
 }
 
 fn stream(fd: OwnedFd) -> Line {

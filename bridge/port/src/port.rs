@@ -305,7 +305,13 @@ impl Port {
             }
             Signal::Error(CharError::Framing) => self.stats.framing_errors.add(1),
             Signal::Error(CharError::Parity) => self.stats.parity_errors.add(1),
-            Signal::Error(CharError::Overrun) => self.stats.overruns.add(1),
+            Signal::Error(CharError::Overrun) => {
+                let more = match &mut self.line {
+                    Line::Serial(line) => line.more_overruns(),
+                    _ => 0,
+                };
+                self.stats.overruns.add(1 + u64::from(more));
+            }
             Signal::Purge(_) | Signal::Unplug(_) => {}
         }
         true

@@ -1,7 +1,11 @@
-//! What serial ports this machine has and who holds them. Reads sysfs, /dev/serial and /proc; opens no port.
+//! What serial ports this machine has, which of them a name means, and who holds them. Reads sysfs, /dev/serial and
+//! /proc; opens no port.
 
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+
+use crate::PortError;
 
 /// One real serial port.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,9 +25,85 @@ pub struct PortInfo {
     pub held_by: Vec<(u32, String)>,
 }
 
+impl PortInfo {
+    /// The port as a URL that finds it again wherever it is plugged in; `None` when it is not USB.
+    pub fn usb_url(&self) -> Option<String> {
+        let serial = if self.serial_number.is_empty() { "" } else { ":" };
+        (!self.usb_id.is_empty()).then(|| format!("usb:{}{serial}{}", self.usb_id, self.serial_number))
+    }
+
+    fn is_usb(&self, vendor: u16, product: u16, serial: Option<&str>) -> bool {
+        let id = self
+            .usb_id
+            .split_once(':')
+            .and_then(|(v, p)| Some((u16::from_str_radix(v, 16).ok()?, u16::from_str_radix(p, 16).ok()?)));
+        id == Some((vendor, product)) && serial.is_none_or(|serial| serial == self.serial_number)
+    }
+
+    /// The port with the name that tells it from others of its kind.
+    fn choice(&self) -> String {
+        match self.by_id.first().or(self.by_path.first()) {
+            Some(name) => format!("{} ({})", self.device.display(), name.display()),
+            None => self.device.display().to_string(),
+        }
+    }
+}
+
+fn machine() -> Machine<'static> {
+    Machine { sys: Path::new("/sys"), dev: Path::new("/dev"), proc: Path::new("/proc") }
+}
+
 /// All real serial ports, in order of their names.
 pub fn list_ports() -> Vec<PortInfo> {
-    Machine { sys: Path::new("/sys"), dev: Path::new("/dev"), proc: Path::new("/proc") }.ports()
+    machine().ports()
+}
+
+/// Where a USB adapter's port is at the moment. It must be the only one that fits.
+pub(crate) fn find_usb(
+    vendor: u16,
+    product: u16,
+    serial: Option<&str>,
+    port: &str,
+) -> Result<PathBuf, PortError> {
+    let mut fits = machine().found();
+    fits.retain(|p| p.is_usb(vendor, product, serial));
+    only(fits.iter().map(|p| (p.device.clone(), p.choice())).collect(), port)
+}
+
+/// What a path with `*`, `?` or `[…]` in it means at the moment; one that exists as it stands, or has none of them,
+/// means itself.
+pub(crate) fn find_path(path: &Path, port: &str) -> Result<PathBuf, PortError> {
+    let text = path.to_string_lossy();
+    if !text.contains(['*', '?', '[']) || fs::symlink_metadata(path).is_ok() {
+        return Ok(path.to_owned());
+    }
+    let names = glob::glob(&text).map_err(|e| PortError::Unsupported {
+        port: port.to_owned(),
+        reason: format!("its name is not a pattern: {e}"),
+    })?;
+    let mut fits: Vec<(PathBuf, String)> = Vec::new();
+    let mut devices = Vec::new();
+    for name in names.flatten() {
+        // Several names may lead to the same port.
+        let Ok(device) = name.canonicalize() else { continue };
+        let is_port = fs::metadata(&device).is_ok_and(|m| m.file_type().is_char_device());
+        if is_port && !devices.contains(&device) {
+            fits.push((name.clone(), name.display().to_string()));
+            devices.push(device);
+        }
+    }
+    only(fits, port)
+}
+
+fn only(mut fits: Vec<(PathBuf, String)>, port: &str) -> Result<PathBuf, PortError> {
+    match fits.len() {
+        1 => Ok(fits.remove(0).0),
+        0 => Err(PortError::NotFound { port: port.to_owned(), hint: what_is_there() }),
+        _ => {
+            let matches: Vec<_> = fits.into_iter().map(|(_, choice)| choice).collect();
+            Err(PortError::Ambiguous { port: port.to_owned(), matches: matches.join(", ") })
+        }
+    }
 }
 
 /// Who has `path` open, as far as this user may see.
@@ -36,7 +116,7 @@ pub(crate) fn holders(path: &Path) -> Vec<(u32, String)> {
 
 /// The end of a "no such port" sentence.
 pub(crate) fn what_is_there() -> String {
-    let names: Vec<_> = list_ports().iter().map(|p| p.device.display().to_string()).collect();
+    let names: Vec<_> = machine().found().iter().map(|p| p.device.display().to_string()).collect();
     match names.len() {
         0 => "this machine has no serial port at the moment (is the adapter plugged in?)".to_owned(),
         1..=8 => format!("there is {} (`hilrig ports` says more)", names.join(", ")),
@@ -52,7 +132,21 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
+    /// With whoever holds them, which takes a look at every process.
     fn ports(&self) -> Vec<PortInfo> {
+        let mut ports = self.found();
+        let devices: Vec<PathBuf> =
+            ports.iter().map(|p| p.device.canonicalize().unwrap_or_else(|_| p.device.clone())).collect();
+        let wanted: Vec<&Path> = devices.iter().map(PathBuf::as_path).collect();
+        let mut held = vec![Vec::new(); ports.len()];
+        find_holders(self.proc, &wanted, &mut held);
+        for (port, held) in ports.iter_mut().zip(held) {
+            port.held_by = held;
+        }
+        ports
+    }
+
+    fn found(&self) -> Vec<PortInfo> {
         let mut ports: Vec<PortInfo> =
             entries(&self.sys.join("class/tty")).iter().filter_map(|class| self.port(class)).collect();
         ports.sort_by_cached_key(|p| natural(&p.device.to_string_lossy()));
@@ -65,14 +159,6 @@ impl Machine<'_> {
                     if put == 0 { port.by_id.push(link) } else { port.by_path.push(link) }
                 }
             }
-        }
-        let devices: Vec<PathBuf> =
-            ports.iter().map(|p| p.device.canonicalize().unwrap_or_else(|_| p.device.clone())).collect();
-        let wanted: Vec<&Path> = devices.iter().map(PathBuf::as_path).collect();
-        let mut held = vec![Vec::new(); ports.len()];
-        find_holders(self.proc, &wanted, &mut held);
-        for (port, held) in ports.iter_mut().zip(held) {
-            port.held_by = held;
         }
         ports
     }
@@ -221,6 +307,13 @@ mod tests {
             held_by: vec![(4711, "minicom".into())],
         };
         assert_eq!(ports[1], adapter);
+        assert_eq!(ports[1].usb_url().unwrap(), "usb:0403:6001:A5XK3RJT");
+        assert_eq!(ports[2].usb_url().unwrap(), "usb:0403:6001");
+        assert_eq!(ports[0].usb_url(), None);
+        let fits = |v, p, serial| ports.iter().filter(|port| port.is_usb(v, p, serial)).count();
+        assert_eq!(fits(0x403, 0x6001, None), 2);
+        assert_eq!(fits(0x403, 0x6001, Some("A5XK3RJT")), 1);
+        assert_eq!(fits(0x403, 0x6010, None), 0);
         assert_eq!(
             (ports[2].serial_number.as_str(), ports[2].by_id.len(), ports[2].held_by.len()),
             ("", 0, 0)
@@ -234,5 +327,25 @@ mod tests {
         let _open = fs::File::create(&path).unwrap();
         assert!(holders(&path).iter().any(|(pid, _)| *pid == std::process::id()));
         list_ports();
+    }
+    #[test]
+    fn a_pattern_means_the_one_port_that_fits() {
+        let tmp = tempfile::tempdir().unwrap();
+        let at = |name: &str| tmp.path().join(name);
+        let find = |pattern: &str| find_path(&at(pattern), "the port");
+        symlink("/dev/null", at("usb-A-if00")).unwrap();
+        symlink("/dev/null", at("usb-A-same")).unwrap();
+        fs::write(at("usb-A-file"), "").unwrap();
+        assert_eq!(find("usb-A-*").unwrap(), at("usb-A-if00"), "one port of two names");
+        assert_eq!(
+            find("usb-[B]").unwrap_err().to_string().split(';').next(),
+            Some("the port: there is no such port")
+        );
+        symlink("/dev/zero", at("usb-[B]")).unwrap();
+        assert_eq!(find("usb-[B]").unwrap(), at("usb-[B]"), "a name that exists is no pattern");
+        let both = find("usb-*").unwrap_err().to_string();
+        assert!(both.contains("usb-A-if00, ") && both.contains("usb-[B]; "), "{both}");
+        assert!(find("usb-***").unwrap_err().to_string().contains("not a pattern"));
+        assert_eq!(find("plain").unwrap(), at("plain"));
     }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 
 pub const DEFAULT_BAUD: u32 = 9600;
 const MAX_BAUD: u32 = 20_000_000;
-const KNOWN: &str = "baud, format, flow, exclusive, low_latency, rs485, dtr, rts";
+/// Milliseconds; the kernel takes no more.
+const MAX_DELAY: u32 = 100;
+const KNOWN: &str = "baud, format, flow, exclusive, low_latency, rs485, rs485_rts, rs485_before, rs485_after, dtr, rts, hupcl";
 
 /// Settings of a serial line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +20,19 @@ pub struct SerialOptions {
     pub low_latency: bool,
     /// Let the driver switch the RS-485 transceiver. Best effort.
     pub rs485: bool,
-    /// Set the line at open; `None` leaves it alone.
+    /// The level of RTS while the port sends in RS-485 mode; at other times it has the other one.
+    pub rs485_rts: bool,
+    /// How long RTS has that level before the first bit, in milliseconds.
+    pub rs485_before: u32,
+    /// How long RTS keeps that level after the last bit, in milliseconds.
+    pub rs485_after: u32,
+    /// Set the line at open; `None` leaves it alone, as far as the kernel does: the first program to open a port
+    /// after the machine has started, or after a close with `hupcl`, finds that the kernel has raised both lines.
     pub dtr: Option<bool>,
-    /// Set the line at open; `None` leaves it alone.
+    /// Set the line at open; `None` leaves it alone, as `dtr`.
     pub rts: Option<bool>,
+    /// Lower DTR and RTS when the port is closed. Otherwise they stay, and the next opening does not pulse them.
+    pub hupcl: bool,
 }
 
 impl Default for SerialOptions {
@@ -33,8 +44,12 @@ impl Default for SerialOptions {
             exclusive: true,
             low_latency: false,
             rs485: false,
+            rs485_rts: true,
+            rs485_before: 0,
+            rs485_after: 0,
             dtr: None,
             rts: None,
+            hupcl: false,
         }
     }
 }
@@ -175,12 +190,24 @@ impl fmt::Display for SerialOptions {
         }
         if self.rs485 {
             put("rs485", &"on")?;
+            if !self.rs485_rts {
+                put("rs485_rts", &"low")?;
+            }
+            if self.rs485_before != 0 {
+                put("rs485_before", &self.rs485_before)?;
+            }
+            if self.rs485_after != 0 {
+                put("rs485_after", &self.rs485_after)?;
+            }
         }
         if let Some(on) = self.dtr {
             put("dtr", &on_off(on))?;
         }
         if let Some(on) = self.rts {
             put("rts", &on_off(on))?;
+        }
+        if self.hupcl {
+            put("hupcl", &"on")?;
         }
         Ok(())
     }
@@ -228,8 +255,18 @@ pub(crate) fn parse(text: &str) -> Result<SerialOptions, (usize, String)> {
             "exclusive" => options.exclusive = switch(value).map_err(fail)?,
             "low_latency" => options.low_latency = switch(value).map_err(fail)?,
             "rs485" => options.rs485 = switch(value).map_err(fail)?,
+            "rs485_rts" => {
+                options.rs485_rts = match value {
+                    "high" => true,
+                    "low" => false,
+                    _ => return Err(fail(format!("`{value}` is neither high nor low"))),
+                }
+            }
+            "rs485_before" => options.rs485_before = delay(value).map_err(fail)?,
+            "rs485_after" => options.rs485_after = delay(value).map_err(fail)?,
             "dtr" => options.dtr = Some(switch(value).map_err(fail)?),
             "rts" => options.rts = Some(switch(value).map_err(fail)?),
+            "hupcl" => options.hupcl = switch(value).map_err(fail)?,
             _ => {
                 return Err((
                     at,
@@ -239,7 +276,17 @@ pub(crate) fn parse(text: &str) -> Result<SerialOptions, (usize, String)> {
         }
         at += part.len() + 1;
     }
+    if !options.rs485 && seen.iter().any(|key| key.starts_with("rs485_")) {
+        return Err((text.len(), "the RS-485 settings need rs485=on".into()));
+    }
     Ok(options)
+}
+
+fn delay(value: &str) -> Result<u32, String> {
+    match value.parse() {
+        Ok(n @ 0..=MAX_DELAY) if value.bytes().all(|b| b.is_ascii_digit()) => Ok(n),
+        _ => Err(format!("`{value}` is not a delay (a whole number of milliseconds, at most {MAX_DELAY})")),
+    }
 }
 
 /// Whether options of a serial port have this name.

@@ -101,7 +101,7 @@ fn errors_point_at_the_character() {
         (
             "/dev/x?bauds=9600",
             7,
-            "known options are baud, format, flow, exclusive, low_latency, rs485, dtr, rts",
+            "known options are baud, format, flow, exclusive, low_latency, rs485, rs485_rts, rs485_before, rs485_after, dtr, rts, hupcl",
         ),
         ("/dev/x?baud=96oo", 12, "not a baud rate"),
         ("/dev/x?baud=+5", 12, "not a baud rate"),
@@ -116,6 +116,9 @@ fn errors_point_at_the_character() {
         ("usb:0403:6001:", 14, "serial number is expected"),
         ("usb:0403:6001?bad=1", 14, "not an option"),
         ("/dev/x?rs485=maybe", 13, "neither on nor off"),
+        ("/dev/x?rs485=on&rs485_rts=up", 26, "neither high nor low"),
+        ("/dev/x?rs485=on&rs485_before=101", 29, "at most 100"),
+        ("/dev/x?rs485_after=1", 20, "need rs485=on"),
         ("pty:", 4, "needs a name"),
         ("pty:a/b", 5, "no `/`"),
         ("pty:..", 4, "dot"),
@@ -194,16 +197,23 @@ fn options() -> impl Strategy<Value = SerialOptions> {
     )
         .prop_map(|(data_bits, parity, stop_bits)| Format { data_bits, parity, stop_bits });
     let flow = prop_oneof![Just(Flow::None), Just(Flow::RtsCts), Just(Flow::XonXoff)];
-    (1u32..=20_000_000, format, flow, any::<[bool; 3]>(), any::<[Option<bool>; 2]>()).prop_map(
-        |(baud, format, flow, [exclusive, low_latency, rs485], [dtr, rts])| SerialOptions {
+    let rs485 =
+        (any::<bool>(), 0u32..=100, 0u32..=100).prop_map(|(rts, before, after)| (true, rts, before, after));
+    let rs485 = prop_oneof![Just((false, true, 0, 0)), rs485];
+    (1u32..=20_000_000, format, flow, rs485, any::<[bool; 3]>(), any::<[Option<bool>; 2]>()).prop_map(
+        |(baud, format, flow, rs485, [exclusive, low_latency, hupcl], [dtr, rts])| SerialOptions {
             baud,
             format,
             flow,
             exclusive,
             low_latency,
-            rs485,
+            rs485: rs485.0,
+            rs485_rts: rs485.1,
+            rs485_before: rs485.2,
+            rs485_after: rs485.3,
             dtr,
             rts,
+            hupcl,
         },
     )
 }
@@ -215,8 +225,14 @@ fn urls() -> impl Strategy<Value = PortUrl> {
         any::<std::net::Ipv6Addr>().prop_map(|a| a.to_string()),
     ];
     let pattern = "/[^?=\\p{C}]{1,9}[^=\\p{C}]{0,9}[^?=\\p{C}]";
-    let remote =
-        options().prop_map(|o| SerialOptions { exclusive: true, low_latency: false, rs485: false, ..o });
+    let remote = options().prop_map(|SerialOptions { baud, format, flow, dtr, rts, .. }| SerialOptions {
+        baud,
+        format,
+        flow,
+        dtr,
+        rts,
+        ..SerialOptions::default()
+    });
     let file = "[^&=\\p{C}]{1,9}";
     let identity = (file, file).prop_map(|(c, k)| Identity { cert: c.into(), key: k.into() });
     let policy = prop_oneof![Just(Policy::Refuse), Just(Policy::Kick), Just(Policy::Share)];

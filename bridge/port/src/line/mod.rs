@@ -1,11 +1,16 @@
 //! An open port as a shard uses it: a descriptor to read and write, and what it means when the far end goes.
 //! Nothing here waits; opening, which may wait, is in the modules beside it and runs on the caller's thread.
 
+pub(crate) mod marks;
+pub(crate) mod modem;
+pub(crate) mod parmrk;
 pub(crate) mod pty;
 pub(crate) mod serial;
+mod serial_refusal;
 pub(crate) mod shim;
 pub(crate) mod socket;
 pub(crate) mod telnet;
+mod termios;
 pub(crate) mod tls;
 
 use std::ops::Range;
@@ -286,6 +291,7 @@ impl Line {
     /// When the line wants `on_deadline`, which may bring signals.
     pub(crate) fn deadline(&self) -> Option<Time> {
         match self {
+            Self::Serial(line) => line.deadline(),
             Self::Pty(line) => line.settle_at,
             Self::Telnet(line) => line.deadline(),
             _ => None,
@@ -295,6 +301,10 @@ impl Line {
     /// At `deadline`; asked again until it has nothing more to say.
     pub(crate) fn on_deadline(&mut self, now: Time) -> Option<Signal> {
         match self {
+            Self::Serial(line) => {
+                line.on_deadline(now);
+                None
+            }
             Self::Pty(line) if line.settle_at.is_some_and(|at| at <= now) => {
                 line.settle().map(Signal::Settings)
             }

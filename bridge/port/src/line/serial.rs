@@ -1,29 +1,59 @@
-//! A real serial port, opened and set by serialport and told what that crate cannot say. Touches DTR and RTS
-//! only when asked to, and never waits for output to drain except briefly when the port is given up.
+//! A real serial port, and any path that behaves like one: opened, set, and its lines, breaks and errors seen and
+//! made. Touches DTR and RTS only when asked to, and never waits for output to drain except briefly at the end.
+//!
+//! What the kernel does by itself: it raises DTR and RTS when a port that nobody has open is opened, and no program
+//! can keep it from that. They are up already, so that nothing pulses, if the last user left them so (HUPCL off, as
+//! hilrig does). Asked for other levels, hilrig sets both in one step right after the opening.
 
-use std::fs;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, major};
+use rustix::io::Errno;
 use rustix::termios::{
-    ControlModes, InputModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr,
+    ControlModes, InputModes, OptionalActions, QueueSelector, ioctl_tiocexcl, ioctl_tiocnxcl, tcflush,
+    tcgetattr, tcsetattr,
 };
-use serialport::{DataBits, FlowControl, SerialPort};
 
 use super::Decode;
-use crate::serial_options::{Flow, Parity, SerialOptions, StopBits};
-use crate::{Lines, PortError, Signal, ports, sys};
+use super::marks::Marks;
+use super::modem::{self, ModemWatch};
+use super::parmrk::Parmrk;
+use super::serial_refusal::{check_path, open_error, unsupported};
+use super::termios::{Wanted, actual_baud, check_format};
+use crate::serial_options::{Parity, SerialOptions};
+use crate::sys::{self, LineCounts};
+use crate::{CharError, LineSettings, Lines, PortError, Purge, Signal, Time};
 
 /// How long giving up a port may wait for its last bytes to leave.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// A break that was only seen, not measured, lasts so long when it is passed on.
+const SHORT_BREAK: Duration = Duration::from_millis(20);
+
+/// How far the actual baud rate may be off, in percent, before that is worth a word.
+const TOLERANCE: u64 = 2;
+
 #[derive(Debug)]
 pub(crate) struct SerialLine {
-    pub(crate) fd: OwnedFd,
+    pub(crate) fd: Arc<OwnedFd>,
+    settings: LineSettings,
+    is_pty: bool,
+    modem: Option<ModemWatch>,
+    /// As last said, or to be said next.
+    lines: Lines,
+    unsaid: Option<Lines>,
+    counts: LineCounts,
+    marks: Option<Marks>,
+    /// A break that was said to have begun is over.
+    break_seen: bool,
+    overruns_unsaid: u32,
+    /// Of the break that we send.
+    break_began: Option<Time>,
+    break_ends: Option<Time>,
 }
 
 impl SerialLine {
@@ -34,124 +64,222 @@ impl SerialLine {
         port: &str,
     ) -> Result<(Self, Vec<String>), PortError> {
         check_path(path, port)?;
-        let unsupported =
-            |reason: &str| PortError::Unsupported { port: port.to_owned(), reason: reason.to_owned() };
-        let format = options.format;
-        // A UART's "two stop bits" is one and a half at five data bits, and only there.
-        let stop_bits = match (format.stop_bits, format.data_bits) {
-            (StopBits::One, _) => serialport::StopBits::One,
-            (StopBits::OneAndHalf, 5) | (StopBits::Two, 6..) => serialport::StopBits::Two,
-            (StopBits::OneAndHalf, _) => {
-                return Err(unsupported("one and a half stop bits exist only with 5 data bits"));
-            }
-            (StopBits::Two, _) => {
-                return Err(unsupported("with 5 data bits a port sends 1 or 1.5 stop bits, not 2"));
-            }
-        };
-        let data_bits = match format.data_bits {
-            5 => DataBits::Five,
-            6 => DataBits::Six,
-            7 => DataBits::Seven,
-            _ => DataBits::Eight,
-        };
-        let builder = serialport::new(path.to_string_lossy(), options.baud)
-            .data_bits(data_bits)
-            .stop_bits(stop_bits)
-            .parity(match format.parity {
-                Parity::None => serialport::Parity::None,
-                Parity::Even | Parity::Space => serialport::Parity::Even,
-                Parity::Odd | Parity::Mark => serialport::Parity::Odd,
-            })
-            .flow_control(match options.flow {
-                Flow::None => FlowControl::None,
-                Flow::RtsCts => FlowControl::Hardware,
-                Flow::XonXoff => FlowControl::Software,
-            })
-            .exclusive(options.exclusive)
-            .preserve_dtr_on_open();
-        // The last user of a virtual port may have left so recently that the port is made ready for the next one
-        // while we set it, which serialport takes for a refusal.
-        let mut tries = 0..5;
-        let mut tty = loop {
-            match builder.clone().open_native() {
-                Err(e) if e.description.contains("did not apply") && tries.next().is_some() => {}
-                done => break done.map_err(|e| open_error(e, path, port))?,
-            }
-        };
+        check_format(options.format).map_err(|reason| unsupported(port, reason))?;
+        let refused = |e| open_error(e, path, port);
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(refused)?;
+        let is_pty = fstat(&fd).is_ok_and(|s| (136..=143).contains(&major(s.st_rdev)));
 
         let mut warnings = Vec::new();
-        if let Some(on) = options.dtr {
-            best_effort(
-                tty.write_data_terminal_ready(on),
-                if on { "raise DTR" } else { "lower DTR" },
-                &mut warnings,
-            );
+        // First of all, for the lines may be wrong since the opening.
+        let (mut mask, mut values, mut words) = (Lines::NONE, Lines::NONE, Vec::new());
+        for (line, on) in [(Lines::DTR, options.dtr), (Lines::RTS, options.rts)] {
+            if let Some(on) = on {
+                (mask, values) = (mask | line, values.with(line, on));
+                words.push(format!("{} {line}", if on { "raise" } else { "lower" }));
+            }
         }
-        if let Some(on) = options.rts {
-            best_effort(
-                tty.write_request_to_send(on),
-                if on { "raise RTS" } else { "lower RTS" },
-                &mut warnings,
-            );
+        if !words.is_empty() {
+            let done = modem::set_lines(&fd, mask, values).map(drop);
+            best_effort(done, &words.join(" and "), &mut warnings);
         }
-        let line = Self { fd: sys::adopt(tty) };
-        line.finish(options).map_err(|e| PortError::io(&port, "set the line", e))?;
+        lock(&fd, options.exclusive).map_err(refused)?;
+
+        let settings = LineSettings { baud: options.baud, format: options.format, flow: options.flow };
+        let wanted = Wanted { settings, hupcl: options.hupcl, marks: !is_pty };
+        let termios = wanted.set(&fd, is_pty).map_err(refused)?;
+        let got = wanted.check(&termios, is_pty).map_err(|reason| unsupported(port, reason))?;
+        let baud = actual_baud(&fd, got);
+        if u64::from(baud.abs_diff(options.baud)) * 100 > u64::from(options.baud) * TOLERANCE {
+            warnings.push(format!(
+                "the port runs at {baud} baud, which is the nearest it can to {}; characters may be garbled",
+                options.baud
+            ));
+        }
         if options.low_latency {
-            best_effort(sys::low_latency(&line.fd), "switch to low latency", &mut warnings);
+            best_effort(sys::low_latency(&fd), "switch to low latency", &mut warnings);
         }
         if options.rs485 {
-            best_effort(sys::rs485(&line.fd), "switch the driver to RS-485", &mut warnings);
+            let done = sys::rs485(&fd, options.rs485_rts, options.rs485_before, options.rs485_after);
+            best_effort(done, "switch the driver to RS-485", &mut warnings);
         }
+
+        let fd = Arc::new(fd);
+        let counts = sys::line_counts(&fd).ok();
+        let marked = termios.input_modes.contains(InputModes::PARMRK | InputModes::INPCK);
+        let marks = marked.then(|| Marks {
+            fd: fd.clone(),
+            parmrk: Parmrk::default(),
+            parity: options.format.parity != Parity::None,
+            counts,
+            due: [0; 3],
+            next: None,
+        });
+        // A virtual port has no lines, and there are drivers that are no better.
+        let (modem, now) = ModemWatch::start(fd.clone()).ok().unzip();
+        let lines = now.map_or(Lines::NONE, |now| now.lines);
+        let line = Self {
+            settings: LineSettings { baud, ..settings },
+            is_pty,
+            unsaid: modem.as_ref().map(|_| lines),
+            modem,
+            lines,
+            counts: now.map_or(LineCounts::default(), |now| now.counts),
+            marks,
+            break_seen: false,
+            overruns_unsaid: 0,
+            break_began: None,
+            break_ends: None,
+            fd,
+        };
         Ok((line, warnings))
+    }
+
+    /// As the line is set, with the baud rate it really has.
+    pub(crate) fn settings(&self) -> LineSettings {
+        self.settings
     }
 
     /// Readable when the watcher of the modem lines has something.
     pub(crate) fn aside_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.modem.as_ref().map(ModemWatch::bell)
+    }
+
+    /// All lines as they are after a change; overruns; and breaks, where the stream does not tell of them.
+    pub(crate) fn aside(&mut self) -> Option<Signal> {
+        if self.break_seen {
+            self.break_seen = false;
+            return Some(Signal::Break(false));
+        }
+        if let Some(lines) = self.unsaid.take() {
+            return Some(Signal::Lines(lines));
+        }
+        let modem = self.modem.as_mut()?;
+        while let Some(news) = modem.take() {
+            let before = std::mem::replace(&mut self.counts, news.counts);
+            if news.lines != self.lines {
+                self.lines = news.lines;
+                self.unsaid = Some(news.lines);
+            }
+            if self.marks.is_none() && news.counts.breaks != before.breaks {
+                self.break_seen = true;
+                return Some(Signal::Break(true));
+            }
+            let lost = |c: &LineCounts| c.overrun.wrapping_add(c.buffer_overrun);
+            let more = lost(&news.counts).wrapping_sub(lost(&before));
+            if more > 0 {
+                self.overruns_unsaid = more.unsigned_abs() - 1;
+                return Some(Signal::Error(CharError::Overrun));
+            }
+            if let Some(lines) = self.unsaid.take() {
+                return Some(Signal::Lines(lines));
+            }
+        }
         None
     }
 
-    /// Lines that the device shows (CTS, DSR, DCD, RI), as they are after a change.
-    pub(crate) fn aside(&mut self) -> Option<Signal> {
-        None
+    /// How many more overruns the last one that was said stands for.
+    pub(crate) fn more_overruns(&mut self) -> u32 {
+        std::mem::take(&mut self.overruns_unsaid)
     }
 
     /// Finds marked characters among the bytes.
     pub(crate) fn decoder(&mut self) -> Option<&mut dyn Decode> {
-        None
+        self.marks.as_mut().map(|marks| marks as &mut dyn Decode)
     }
 
-    pub(crate) fn apply(&mut self, _signal: &Signal) -> Option<Signal> {
-        None
+    /// Does what the signal says, as far as the driver can, and answers what has become of it.
+    pub(crate) fn apply(&mut self, signal: &Signal) -> Option<Signal> {
+        match *signal {
+            Signal::Lines(lines) => {
+                self.modem.as_ref()?;
+                self.lines = modem::set_lines(&self.fd, Lines::DTR | Lines::RTS, lines).ok()?;
+                Some(Signal::Lines(self.lines))
+            }
+            Signal::Break(true) => {
+                sys::set_break(&self.fd, true).ok()?;
+                self.break_ends = None;
+                self.break_began = Some(Time::now());
+                Some(*signal)
+            }
+            Signal::Break(false) => {
+                let began = self.break_began?;
+                let ends = began + SHORT_BREAK;
+                if Time::now() < ends {
+                    self.break_ends = Some(ends);
+                } else {
+                    self.end_break();
+                }
+                Some(*signal)
+            }
+            Signal::Settings(asked) => self.change(asked).map(Signal::Settings),
+            Signal::Purge(purge) => {
+                let queue = match purge {
+                    Purge::Input => QueueSelector::IFlush,
+                    Purge::Output => QueueSelector::OFlush,
+                    Purge::Both => QueueSelector::IOFlush,
+                };
+                tcflush(&self.fd, queue).ok().map(|()| *signal)
+            }
+            Signal::Error(_) | Signal::Unplug(_) => None,
+        }
     }
 
     /// DTR and RTS as they are now.
     pub(crate) fn driven(&self) -> Option<Lines> {
-        None
+        self.modem.as_ref()?;
+        Some(modem::lines(&self.fd).ok()? & (Lines::DTR | Lines::RTS))
     }
 
-    /// What serialport leaves open: mark and space parity, reads that do not wait, lines left alone at close.
-    fn finish(&self, options: &SerialOptions) -> io::Result<()> {
-        let mut termios = tcgetattr(&self.fd)?;
-        let before = (termios.control_modes, termios.input_modes);
-        if matches!(options.format.parity, Parity::Mark | Parity::Space) {
-            termios.control_modes |= ControlModes::CMSPAR;
+    /// When a break that is to end already has lasted long enough.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.break_ends
+    }
+
+    pub(crate) fn on_deadline(&mut self, now: Time) {
+        if self.break_ends.is_some_and(|at| at <= now) {
+            self.end_break();
         }
-        // Closing would drop DTR and the next opening raise it again, which resets many a board.
-        if options.dtr.is_none() {
-            termios.control_modes &= !ControlModes::HUPCL;
+    }
+
+    fn end_break(&mut self) {
+        (self.break_began, self.break_ends) = (None, None);
+        let _ = sys::set_break(&self.fd, false);
+    }
+
+    /// Sets the line anew and answers what it is set to. What a driver refuses leaves it as it was.
+    fn change(&mut self, asked: LineSettings) -> Option<LineSettings> {
+        // A baud rate of 0 is not known, and would hang up.
+        let baud = if asked.baud == 0 { self.settings.baud } else { asked.baud };
+        let settings = LineSettings { baud, ..asked };
+        if settings != self.settings && check_format(settings.format).is_ok() {
+            let before = tcgetattr(&self.fd).ok()?;
+            let wanted = Wanted {
+                settings,
+                hupcl: before.control_modes.contains(ControlModes::HUPCL),
+                marks: self.marks.is_some(),
+            };
+            match wanted.set(&self.fd, self.is_pty).map(|now| wanted.check(&now, self.is_pty)) {
+                Ok(Ok(baud)) => {
+                    self.settings = LineSettings { baud: actual_baud(&self.fd, baud), ..settings };
+                    if let Some(marks) = &mut self.marks {
+                        marks.parity = settings.format.parity != Parity::None;
+                    }
+                }
+                _ => tcsetattr(&self.fd, OptionalActions::Now, &before).ok()?,
+            }
         }
-        // Bytes with a parity error arrive as they are: hiding them would be a lost byte without a counter.
-        termios.input_modes &= !(InputModes::INPCK | InputModes::ISTRIP | InputModes::IGNPAR);
-        if (termios.control_modes, termios.input_modes) != before {
-            tcsetattr(&self.fd, OptionalActions::Now, &termios)?;
-        }
-        fcntl_setfl(&self.fd, fcntl_getfl(&self.fd)? | OFlags::NONBLOCK)?;
-        Ok(())
+        Some(self.settings)
     }
 }
 
 impl Drop for SerialLine {
     fn drop(&mut self) {
+        if self.break_began.is_some() {
+            let _ = sys::set_break(&self.fd, false);
+        }
+        // Its thread holds the descriptor, too.
+        self.modem = None;
         // A close waits until output has drained, on a stopped line for up to 30 s; bound that.
         let until = Instant::now() + LINGER;
         while sys::unsent(&self.fd).is_ok_and(|n| n > 0) {
@@ -161,92 +289,25 @@ impl Drop for SerialLine {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let _ = rustix::termios::ioctl_tiocnxcl(&self.fd);
+        let _ = ioctl_tiocnxcl(&self.fd);
+        let _ = flock(&self.fd, FlockOperation::Unlock);
     }
 }
 
-fn best_effort<E: std::fmt::Display>(done: Result<(), E>, what: &str, warnings: &mut Vec<String>) {
+/// Keeps others out: by the lock that other programs respect, and by the kernel's own, which root passes by.
+fn lock(tty: impl AsFd, exclusive: bool) -> Result<(), Errno> {
+    let tty = tty.as_fd();
+    let how = if exclusive {
+        FlockOperation::NonBlockingLockExclusive
+    } else {
+        FlockOperation::NonBlockingLockShared
+    };
+    flock(tty, how)?;
+    if exclusive { ioctl_tiocexcl(tty) } else { Ok(()) }
+}
+
+fn best_effort(done: io::Result<()>, what: &str, warnings: &mut Vec<String>) {
     if let Err(e) = done {
         warnings.push(format!("the port cannot {what}: {e}; going on without"));
-    }
-}
-
-fn check_path(path: &Path, port: &str) -> Result<(), PortError> {
-    let meta = match fs::metadata(path) {
-        Ok(meta) => meta,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(not_found(path, port));
-        }
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(permission(path, port)),
-        Err(e) => return Err(PortError::io(&port, "look at the port", e)),
-    };
-    if meta.file_type().is_char_device() {
-        Ok(())
-    } else {
-        Err(PortError::NotAPort { port: port.to_owned() })
-    }
-}
-
-fn not_found(path: &Path, port: &str) -> PortError {
-    let hint = match fs::read_link(path) {
-        Ok(to) if to.starts_with("/dev/pts") => {
-            "the program that made this virtual port is gone; start it again".to_owned()
-        }
-        Ok(to) => format!("the name leads to {}, which is gone; {}", to.display(), ports::what_is_there()),
-        Err(_) if crate::runtime::dir_from_env().is_some_and(|dir| path.starts_with(dir)) => {
-            "no program has made a virtual port of this name".to_owned()
-        }
-        Err(_) => ports::what_is_there(),
-    };
-    PortError::NotFound { port: port.to_owned(), hint }
-}
-
-fn permission(path: &Path, port: &str) -> PortError {
-    let hint = match owning_group(path) {
-        Some(group) => format!(
-            "add your user to the group `{group}` (sudo usermod -aG {group} $USER), then log in again"
-        ),
-        None => "add your user to the group `dialout` (sudo usermod -aG dialout $USER), then log in again"
-            .to_owned(),
-    };
-    PortError::Permission { port: port.to_owned(), hint }
-}
-
-/// The group that may use the device, if it is one a user can be added to.
-fn owning_group(path: &Path) -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
-    let gid = fs::metadata(path).ok()?.gid();
-    let groups = fs::read_to_string("/etc/group").ok()?;
-    let name = groups.lines().find_map(|line| {
-        let mut parts = line.split(':');
-        let name = parts.next()?;
-        (parts.nth(1)? == gid.to_string()).then(|| name.to_owned())
-    })?;
-    (gid != 0 && name != "tty").then_some(name)
-}
-
-fn open_error(e: serialport::Error, path: &Path, port: &str) -> PortError {
-    use serialport::ErrorKind;
-    match e.kind {
-        ErrorKind::NoDevice => {
-            let holder = match ports::holders(path).as_slice() {
-                [] => "another program has it open".to_owned(),
-                all => {
-                    let names: Vec<_> =
-                        all.iter().map(|(pid, name)| format!("{name} (process {pid})")).collect();
-                    format!("{} has it open", names.join(", "))
-                }
-            };
-            PortError::Busy { port: port.to_owned(), holder }
-        }
-        ErrorKind::Io(io::ErrorKind::PermissionDenied) => permission(path, port),
-        ErrorKind::Io(io::ErrorKind::NotFound) => not_found(path, port),
-        ErrorKind::Io(kind) => PortError::io(&port, "open the port", io::Error::new(kind, e.description)),
-        // ENOTTY, which serialport passes on by its old name only.
-        _ if e.description.contains("typewriter") => PortError::NotAPort { port: port.to_owned() },
-        _ => PortError::Unsupported {
-            port: port.to_owned(),
-            reason: format!("{}; there may be no hardware behind this port", e.description),
-        },
     }
 }

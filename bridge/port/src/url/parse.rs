@@ -68,7 +68,9 @@ impl FromStr for PortUrl {
                 let (host, port) = host_port(input, at, end)?;
                 let from = options.start();
                 while let Some(option) = options.next()? {
-                    if matches!(option.key, "exclusive" | "low_latency" | "rs485") {
+                    if matches!(option.key, "exclusive" | "low_latency" | "hupcl")
+                        || option.key.starts_with("rs485")
+                    {
                         return Err(option.unknown("a remote port", "baud, format, flow, dtr, rts"));
                     }
                 }

@@ -1,0 +1,207 @@
+//! Watches the modem lines and error counters of a tty from a thread of its own, for the kernel tells of them only
+//! to whoever waits in TIOCMIWAIT. Never touches the bytes, and its end never waits for a driver.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rtrb::{Consumer, Producer, RingBuffer};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::Lines;
+use crate::sys::{self, LineCounts};
+
+/// Changes that are kept while the shard is busy.
+const NEWS: usize = 64;
+
+/// How often a driver without TIOCMIWAIT is asked.
+const SLOWLY: Duration = Duration::from_millis(100);
+
+/// How often, in seconds, the others are looked at besides: a change between two waits goes unseen by the kernel's
+/// reckoning, and errors of characters wake nobody.
+const BESIDES: u32 = 1;
+
+/// How long the end may take. Drivers were seen to take microseconds.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+const NAMES: [(Lines, i32); 6] = [
+    (Lines::CTS, libc::TIOCM_CTS),
+    (Lines::DCD, libc::TIOCM_CAR),
+    (Lines::DSR, libc::TIOCM_DSR),
+    (Lines::RTS, libc::TIOCM_RTS),
+    (Lines::DTR, libc::TIOCM_DTR),
+    (Lines::RI, libc::TIOCM_RNG),
+];
+
+/// The lines of a tty as they are now.
+pub(crate) fn lines(tty: impl AsFd) -> io::Result<Lines> {
+    let bits = sys::modem_lines(tty)?;
+    Ok(NAMES.iter().fold(Lines::NONE, |lines, (line, bit)| lines.with(*line, bits & bit != 0)))
+}
+
+/// Sets those of DTR and RTS that are in `mask`, in one step, and answers all lines.
+pub(crate) fn set_lines(tty: impl AsFd, mask: Lines, values: Lines) -> io::Result<Lines> {
+    let mut bits = sys::modem_lines(&tty)?;
+    for (line, bit) in [(Lines::DTR, libc::TIOCM_DTR), (Lines::RTS, libc::TIOCM_RTS)] {
+        if mask.has(line) {
+            bits = if values.has(line) { bits | bit } else { bits & !bit };
+        }
+    }
+    sys::set_modem_lines(&tty, bits)?;
+    lines(tty)
+}
+
+/// How the line is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct News {
+    pub(crate) lines: Lines,
+    pub(crate) counts: LineCounts,
+}
+
+impl News {
+    fn read(tty: &OwnedFd) -> io::Result<Self> {
+        // Counters are a driver's own affair.
+        Ok(Self {
+            lines: lines(tty)?,
+            counts: sys::line_counts(tty).unwrap_or_default().of_errors_and_lines(),
+        })
+    }
+
+    /// Lines that went and came back since `before`, unless the driver does not count that.
+    fn pulses(&self, before: &Self) -> Lines {
+        let (now, then) = (&self.counts, &before.counts);
+        [
+            (Lines::CTS, now.cts != then.cts),
+            (Lines::DSR, now.dsr != then.dsr),
+            (Lines::DCD, now.dcd != then.dcd),
+            (Lines::RI, now.ri != then.ri),
+        ]
+        .iter()
+        .filter(|(line, counted)| *counted && self.lines.has(*line) == before.lines.has(*line))
+        .fold(Lines::NONE, |lines, (line, _)| lines | *line)
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    /// An eventfd, rung when there is news.
+    bell: OwnedFd,
+}
+
+/// The thread, and what it has found.
+#[derive(Debug)]
+pub(crate) struct ModemWatch {
+    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    news: Consumer<News>,
+}
+
+impl ModemWatch {
+    /// Answers the watch and how the line is now; an error means that the port has no modem lines.
+    pub(crate) fn start(tty: Arc<OwnedFd>) -> io::Result<(Self, News)> {
+        let now = News::read(&tty)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let shared = Arc::new(Shared { stop: AtomicBool::new(false), bell });
+        let (ring, news) = RingBuffer::new(NEWS);
+        let thread = std::thread::Builder::new().name("modem lines".into()).spawn({
+            let shared = shared.clone();
+            move || watch(&tty, &shared, ring, now)
+        })?;
+        Ok((Self { thread: Some(thread), shared, news }, now))
+    }
+
+    /// Readable when there may be news.
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        self.shared.bell.as_fd()
+    }
+
+    /// Takes the next change. Silences the bell when there is none.
+    pub(crate) fn take(&mut self) -> Option<News> {
+        if let Ok(news) = self.news.pop() {
+            return Some(news);
+        }
+        let _ = rustix::io::read(&self.shared.bell, &mut [0u8; 8]);
+        // Rung just now, perhaps.
+        self.news.pop().ok()
+    }
+}
+
+impl Drop for ModemWatch {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        let Some(thread) = self.thread.take() else { return };
+        let until = Instant::now() + PATIENCE;
+        // One nudge may come just before the thread waits, so again until it has ended.
+        while !thread.is_finished() {
+            sys::nudge(&thread);
+            thread.thread().unpark();
+            if Instant::now() >= until {
+                // A driver that does not let go of it. The descriptor is closed when it does.
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        let _ = thread.join();
+    }
+}
+
+fn watch(tty: &OwnedFd, shared: &Shared, mut ring: Producer<News>, mut last: News) {
+    const ALL: i32 = libc::TIOCM_CTS | libc::TIOCM_DSR | libc::TIOCM_CAR | libc::TIOCM_RNG;
+    sys::accept_nudges();
+    let _timer = sys::NudgeTimer::start(BESIDES);
+    let mut can_wait = true;
+    while !shared.stop.load(Ordering::Acquire) {
+        if can_wait {
+            match sys::await_modem_lines(tty, ALL).map_err(|e| e.raw_os_error()) {
+                Ok(()) | Err(Some(libc::EINTR)) => {}
+                Err(Some(libc::ENOTTY | libc::EINVAL | libc::EOPNOTSUPP)) => can_wait = false,
+                // Unplugged; the shard hears of that from the port itself.
+                Err(_) => return,
+            }
+        } else {
+            std::thread::park_timeout(SLOWLY);
+        }
+        let Ok(now) = News::read(tty) else { return };
+        if now == last {
+            continue;
+        }
+        let pulses = now.pulses(&last);
+        if pulses != Lines::NONE {
+            let between = Lines(now.lines.0 ^ pulses.0);
+            let _ = ring.push(News { lines: between, counts: now.counts });
+        }
+        // Without room it counts as not seen, and is tried again.
+        if ring.push(now).is_ok() {
+            last = now;
+        }
+        let _ = rustix::io::write(&shared.bell, &1u64.to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_went_and_came_back_is_known_by_its_count() {
+        let news = |lines, cts, dsr| {
+            let mut counts = LineCounts::default();
+            (counts.cts, counts.dsr) = (cts, dsr);
+            News { lines, counts }
+        };
+        let before = news(Lines::CTS, 4, 1);
+        assert_eq!(news(Lines::CTS, 6, 1).pulses(&before), Lines::CTS);
+        assert_eq!(news(Lines::NONE, 5, 1).pulses(&before), Lines::NONE);
+        assert_eq!(news(Lines::CTS | Lines::DSR, 4, 2).pulses(&before), Lines::NONE);
+    }
+
+    #[test]
+    fn what_is_no_tty_has_no_lines() {
+        let (end, _other) = rustix::pipe::pipe().unwrap();
+        assert!(ModemWatch::start(Arc::new(end)).is_err());
+    }
+}
