@@ -1,2 +1,22 @@
 //! What happens to bytes on a wire: pacing at the speed the applications set, noise, a mismatch of settings, echo,
 //! collisions, and faults on purpose. Sans-IO; opens nothing and knows no clock.
+
+mod core;
+mod report;
+mod rule;
+mod spec;
+mod text;
+
+pub use crate::core::{Armed, LinkCore, Prepared};
+pub use report::{FIRINGS_KEPT, Firing, RuleReport};
+pub use rule::{
+    Corrupt, Effect, FaultRule, Insert, Line, LineDrop, Mark, Reorder, RuleError, Speed, Unit, Way, When,
+};
+pub use spec::{BUSY_MACHINE, CoreSpec, Echo, Mismatch, WireSpec, character_time, frame_silence};
+pub use text::{Hex, Pattern, Span};
+
+/// How many rules a link holds at once.
+pub const MAX_RULES: usize = 32;
+
+/// Half a second in nanoseconds: half a bit lasts this divided by the baud rate.
+pub(crate) const NS_HALF: u64 = 500_000_000;
