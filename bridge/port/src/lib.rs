@@ -27,6 +27,7 @@ mod sys;
 mod sys_lend;
 mod sys_rt;
 mod tap;
+pub mod telnet;
 mod time;
 mod unit;
 mod url;

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::line::Line;
+use crate::line::looped::LoopLine;
 use crate::line::pty::PtyLine;
 use crate::line::serial::SerialLine;
 use crate::line::socket::{self, Carrier, ListenLine};
-use crate::{LineSettings, PortError, PortState, PortStats, PortUrl, Runtime, ports};
+use crate::line::telnet::TelnetLine;
+use crate::{LineSettings, PortError, PortState, PortStats, PortUrl, Runtime, SerialOptions, ports};
 
 /// A port ready to be given to a shard; closed when dropped.
 #[derive(Debug)]
@@ -78,9 +80,22 @@ impl OpenPort {
                 let reason = "TLS is not available in this version".into();
                 return Err(PortError::Unsupported { port, reason });
             }
-            PortUrl::Loop { .. } | PortUrl::Rfc2217 { .. } | PortUrl::Rfc2217Listen { .. } => {
-                let scheme = port.split(':').next().unwrap_or_default().to_owned();
-                return Err(PortError::Later { port, scheme });
+            PortUrl::Loop { .. } => {
+                let line = LoopLine::open().map_err(|e| PortError::io(&port, "make a loopback", e))?;
+                settings = Some(SerialOptions::default().settings());
+                (Line::Loop(Box::new(line)), PortStats::new(PortState::Open, true, 0, 0))
+            }
+            PortUrl::Rfc2217 { host, port: number, options } => {
+                let carrier = Carrier::Stream(socket::connect_tcp(host, *number, &port, stop)?);
+                let (line, differences) = TelnetLine::client(carrier, options, &port, stop)?;
+                warnings = differences;
+                settings = line.settings();
+                (Line::Telnet(Box::new(line)), PortStats::new(PortState::Open, true, 0, 0))
+            }
+            PortUrl::Rfc2217Listen { host, port: number, policy } => {
+                let listener = socket::listen_tcp(host, *number, *policy, &port, stop)?;
+                let line = TelnetLine::server(Carrier::Listen(listener));
+                (Line::Telnet(Box::new(line)), PortStats::new(PortState::Waiting, false, 0, 0))
             }
             PortUrl::Later { scheme, .. } => return Err(PortError::Later { port, scheme: scheme.clone() }),
         };

@@ -63,6 +63,8 @@ pub(crate) struct Port {
     pub(crate) drives: bool,
     /// How the line is set, as far as known.
     pub(crate) settings: Option<LineSettings>,
+    /// The far end has begun a break and not ended it.
+    pub(crate) breaking: bool,
     /// Somebody brings the port back when it is lost.
     pub(crate) returns: bool,
     presence: Presence,
@@ -95,6 +97,7 @@ impl Port {
             sensed: Lines::NONE,
             drives: false,
             settings,
+            breaking: false,
             returns,
             presence: presence(&line),
             line,
@@ -199,8 +202,8 @@ impl Port {
 
     fn tell(&mut self, set: &Set) -> Result<(), Errno> {
         let mut flags = EventFlags::empty();
-        flags.set(EventFlags::IN, self.read);
-        flags.set(EventFlags::OUT, self.write || self.line.unsent());
+        flags.set(EventFlags::IN, self.read && !self.line.full());
+        flags.set(EventFlags::OUT, self.write && !self.line.held() || self.line.unsent());
         if flags.is_empty() {
             // A hang-up is reported whether wanted or not; once is enough while we cannot read on.
             flags = EventFlags::ONESHOT;
@@ -299,6 +302,7 @@ impl Port {
                 self.stats.settings_changes.add(1);
             }
             Signal::Break(on) => {
+                self.breaking = on;
                 if on {
                     self.stats.breaks.add(1);
                 }

@@ -285,7 +285,7 @@ fn errors_of_serial_ports_say_what_to_do() {
     assert!(port.warnings()[0].contains("cannot raise DTR and lower RTS:"), "{:?}", port.warnings());
     assert!(port.warnings()[1].contains("low latency"), "{:?}", port.warnings());
 
-    for url in ["rfc2217:h:1", "ble:x", "hci:dev:0"] {
+    for url in ["ble:x", "hci:dev:0"] {
         let e = refused(url, &runtime).to_string();
         assert!(e.starts_with(url) && e.contains("not available in this version"), "{e}");
     }

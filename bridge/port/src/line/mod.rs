@@ -1,6 +1,7 @@
 //! An open port as a shard uses it: a descriptor to read and write, and what it means when the far end goes.
 //! Nothing here waits; opening, which may wait, is in the modules beside it and runs on the caller's thread.
 
+pub(crate) mod looped;
 pub(crate) mod marks;
 pub(crate) mod modem;
 pub(crate) mod parmrk;
@@ -20,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::{Lines, Signal, Time};
+use looped::LoopLine;
 use pty::PtyLine;
 use serial::SerialLine;
 use socket::{Carrier, ListenLine};
@@ -65,6 +67,7 @@ pub(crate) trait Decode {
 pub(crate) enum Line {
     Serial(SerialLine),
     Pty(PtyLine),
+    Loop(Box<LoopLine>),
     Socket(Carrier),
     Telnet(Box<TelnetLine>),
     Tls(Box<TlsLine>),
@@ -98,6 +101,7 @@ impl Line {
         match self {
             Self::Serial(line) => Some(line.fd.as_fd()),
             Self::Pty(line) => Some(line.master.as_fd()),
+            Self::Loop(line) => Some(line.pipe.as_fd()),
             _ => self.carrier().and_then(Carrier::fd),
         }
     }
@@ -108,6 +112,7 @@ impl Line {
         match self {
             Self::Serial(line) => line.aside_fd(),
             Self::Pty(line) => line.shim.as_ref().and_then(shim::Shim::fd),
+            Self::Loop(line) => Some(line.bell.as_fd()),
             _ => None,
         }
     }
@@ -118,6 +123,7 @@ impl Line {
         match self {
             Self::Serial(line) => line.aside(),
             Self::Pty(line) => line.shim.as_mut().and_then(shim::Shim::aside),
+            Self::Loop(line) => line.aside(),
             _ => None,
         }
     }
@@ -127,7 +133,7 @@ impl Line {
             Self::Socket(carrier) => Some(carrier),
             Self::Telnet(line) => Some(&line.carrier),
             Self::Tls(line) => Some(&line.carrier),
-            Self::Serial(_) | Self::Pty(_) | Self::Gone => None,
+            Self::Serial(_) | Self::Pty(_) | Self::Loop(_) | Self::Gone => None,
         }
     }
 
@@ -143,7 +149,7 @@ impl Line {
             Self::Socket(carrier) => carrier,
             Self::Telnet(line) => &mut line.carrier,
             Self::Tls(line) => &mut line.carrier,
-            Self::Serial(_) | Self::Pty(_) | Self::Gone => return None,
+            Self::Serial(_) | Self::Pty(_) | Self::Loop(_) | Self::Gone => return None,
         };
         match carrier {
             Carrier::Listen(line) => Some(line),
@@ -153,7 +159,7 @@ impl Line {
 
     pub(crate) fn role(&self) -> Role {
         match self {
-            Self::Serial(_) => Role::Device,
+            Self::Serial(_) | Self::Loop(_) => Role::Device,
             Self::Pty(_) => Role::App,
             Self::Telnet(line) => line.role(),
             Self::Socket(_) | Self::Tls(_) | Self::Gone => Role::Plain,
@@ -209,6 +215,7 @@ impl Line {
             Self::Tls(line) => return line.write(bytes),
             Self::Serial(line) => rustix::io::write(&line.fd, bytes),
             Self::Pty(line) => rustix::io::write(&line.master, bytes),
+            Self::Loop(line) => rustix::io::write(&line.pipe, bytes),
             Self::Socket(carrier) => carrier.send(bytes),
             Self::Gone => return Write::Ended(None),
         };
@@ -226,6 +233,16 @@ impl Line {
             Self::Tls(line) => line.unsent(),
             _ => false,
         }
+    }
+
+    /// Whether the other side wants no payload for now, whatever the socket takes.
+    pub(crate) fn held(&self) -> bool {
+        matches!(self, Self::Telnet(line) if line.held())
+    }
+
+    /// Whether the other side must take some answers of the line's own framing before more is read.
+    pub(crate) fn full(&self) -> bool {
+        matches!(self, Self::Telnet(line) if line.full())
     }
 
     /// Sends what is `unsent` as far as the socket takes it.
@@ -261,6 +278,7 @@ impl Line {
         match self {
             Self::Serial(line) => line.apply(signal),
             Self::Pty(line) => line.shim.as_mut().and_then(|shim| shim.apply(signal)),
+            Self::Loop(line) => line.apply(signal),
             Self::Telnet(line) => line.apply(signal),
             Self::Socket(_) | Self::Tls(_) | Self::Gone => None,
         }
@@ -284,6 +302,8 @@ impl Line {
     pub(crate) fn driven(&self) -> Option<Lines> {
         match self {
             Self::Serial(line) => line.driven(),
+            Self::Telnet(line) => line.driven(),
+            Self::Loop(line) => Some(line.driven()),
             _ => None,
         }
     }
@@ -318,6 +338,8 @@ impl Line {
         let what = match self {
             Self::Serial(_) => "the device was unplugged or hung up",
             Self::Pty(_) => "the virtual port failed",
+            Self::Loop(_) => "the loopback failed",
+            Self::Telnet(line) if line.loss().is_some() => return line.loss().unwrap_or_default().to_owned(),
             Self::Telnet(_) | Self::Tls(_) | Self::Socket(_) | Self::Gone => {
                 "the other side closed the connection"
             }
