@@ -70,13 +70,14 @@ impl News {
         })
     }
 
-    /// Lines that went and came back since `before`, unless the driver does not count that.
+    /// Lines that went and came back since `before`, as far as the driver counts. One edge alone is no pulse: an
+    /// FTDI adapter counts the lines that are on when it is opened as having changed. Of RI one edge is counted.
     fn pulses(&self, before: &Self) -> Lines {
         let (now, then) = (&self.counts, &before.counts);
         [
-            (Lines::CTS, now.cts != then.cts),
-            (Lines::DSR, now.dsr != then.dsr),
-            (Lines::DCD, now.dcd != then.dcd),
+            (Lines::CTS, now.cts.wrapping_sub(then.cts) >= 2),
+            (Lines::DSR, now.dsr.wrapping_sub(then.dsr) >= 2),
+            (Lines::DCD, now.dcd.wrapping_sub(then.dcd) >= 2),
             (Lines::RI, now.ri != then.ri),
         ]
         .iter()
@@ -195,6 +196,7 @@ mod tests {
         };
         let before = news(Lines::CTS, 4, 1);
         assert_eq!(news(Lines::CTS, 6, 1).pulses(&before), Lines::CTS);
+        assert_eq!(news(Lines::CTS, 5, 1).pulses(&before), Lines::NONE);
         assert_eq!(news(Lines::NONE, 5, 1).pulses(&before), Lines::NONE);
         assert_eq!(news(Lines::CTS | Lines::DSR, 4, 2).pulses(&before), Lines::NONE);
     }

@@ -83,7 +83,11 @@ impl SerialLine {
             let done = modem::set_lines(&fd, mask, values).map(drop);
             best_effort(done, &words.join(" and "), &mut warnings);
         }
-        lock(&fd, options.exclusive).map_err(refused)?;
+        if let Err(e) = lock(&fd, options.exclusive) {
+            // Closed first, so as not to be named among those who have it open.
+            drop(fd);
+            return Err(refused(e));
+        }
 
         let settings = LineSettings { baud: options.baud, format: options.format, flow: options.flow };
         let wanted = Wanted { settings, hupcl: options.hupcl, marks: !is_pty };
@@ -92,7 +96,7 @@ impl SerialLine {
         let baud = actual_baud(&fd, got);
         if u64::from(baud.abs_diff(options.baud)) * 100 > u64::from(options.baud) * TOLERANCE {
             warnings.push(format!(
-                "the port runs at {baud} baud, which is the nearest it can to {}; characters may be garbled",
+                "the port cannot do {} baud and runs at {baud}; characters may be garbled",
                 options.baud
             ));
         }
