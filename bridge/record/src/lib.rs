@@ -3,7 +3,10 @@
 //! A file holds any number of runs, and several processes may write into it at once. A run whose process was killed
 //! stays readable up to the last 50 ms or so, and counts as unfinished.
 
+use hilrig_capture::{Framing, Points};
+
 mod error;
+mod link;
 mod query;
 mod recorder;
 mod rows;
@@ -29,6 +32,9 @@ pub struct RunInfo {
     pub host: String,
     /// Those that are known already, so that one without traffic is told of too.
     pub links: Vec<RunLink>,
+    pub framing: Framing,
+    /// Records of other points are left out.
+    pub points: Points,
 }
 
 /// A link and its two port URLs.
@@ -44,7 +50,16 @@ impl RunInfo {
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let (name, command) = (name.into(), command.into());
-        Self { name, command, config: String::new(), seed: None, host, links: Vec::new() }
+        Self {
+            name,
+            command,
+            config: String::new(),
+            seed: None,
+            host,
+            links: Vec::new(),
+            framing: Framing::default(),
+            points: Points::default(),
+        }
     }
 }
 

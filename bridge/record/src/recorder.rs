@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hilrig_capture::{LinkInfo, Points, Sink};
 use hilrig_port::{LinkSnapshot, TapKind, TapRecord, Time};
 
 use crate::writer::Writer;
@@ -30,8 +31,15 @@ pub(crate) struct Item {
     pub kind: Kind,
     pub lines: hilrig_port::Lines,
     pub value: u64,
-    /// Of its bytes among those of the batch.
+    /// How long one character takes on the line, in nanoseconds.
+    pub character: u32,
+    /// Where its bytes end among those of the batch.
     pub end: u32,
+}
+
+/// Bytes of the line in a record; the others have some of their own.
+pub(crate) fn line_bytes(kind: TapKind, bytes: &[u8]) -> u64 {
+    if matches!(kind, TapKind::In | TapKind::Out) { bytes.len() as u64 } else { 0 }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +60,16 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn size(&self) -> usize {
         self.bytes.len() + self.items.len() * HEAD
+    }
+
+    /// Each with its bytes.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (&Item, &[u8])> {
+        let mut from = 0;
+        self.items.iter().map(move |item| {
+            let bytes = self.bytes.get(from..item.end as usize).unwrap_or_default();
+            from = item.end as usize;
+            (item, bytes)
+        })
     }
 }
 
@@ -84,7 +102,8 @@ struct Missed {
     bytes: u64,
 }
 
-/// Records a run. One thread calls it: that of the hub.
+/// Records a run: a sink of a [`Hub`](hilrig_capture::Hub). An error of it says once that nothing more gets into the
+/// database.
 #[derive(Debug)]
 pub struct RunRecorder {
     db: PathBuf,
@@ -95,6 +114,8 @@ pub struct RunRecorder {
     since: Option<Time>,
     links: Vec<RunLink>,
     missed: Vec<[Missed; 2]>,
+    missed_bytes: u64,
+    points: Points,
     limit: usize,
     told: bool,
 }
@@ -136,7 +157,7 @@ impl RunRecorder {
         limit: usize,
     ) -> Result<(Self, Recording), RecordError> {
         let conn = schema::open_to_write(db)?;
-        let links = run.links.clone();
+        let (links, points) = (run.links.clone(), run.points);
         let shared = Arc::<Shared>::default();
         let writer = Writer::begin(conn, db, run, shared.clone())?;
         let id = writer.id();
@@ -158,56 +179,16 @@ impl RunRecorder {
             since: None,
             missed: vec![<[Missed; 2]>::default(); links.len()],
             links,
+            missed_bytes: 0,
+            points,
             limit,
             told: false,
         };
         Ok((recorder, Recording { id, db: db.to_owned(), to, answer }))
     }
 
-    /// Takes one record in.
-    ///
-    /// # Errors
-    /// Once, when the writer has given up: nothing more gets into the database.
-    pub fn take(&mut self, name: &str, ports: &[String; 2], record: &TapRecord<'_>) -> io::Result<()> {
-        self.look()?;
-        let link = self.link(name, ports);
-        let size = HEAD + record.bytes.len();
-        if self.shared.queued.load(Ordering::Acquire) + self.batch.size() + size > self.limit {
-            let missed = &mut self.missed[link][usize::from(record.side & 1)];
-            missed.records += 1;
-            missed.bytes += record.bytes.len() as u64;
-            return Ok(());
-        }
-        self.tell_missed(record.at);
-        self.put(Item {
-            at: record.at,
-            link: link as u32,
-            side: record.side & 1,
-            kind: Kind::Tap(record.kind),
-            lines: record.lines,
-            value: record.value,
-            end: (self.batch.bytes.len() + record.bytes.len()) as u32,
-        });
-        self.batch.bytes.extend_from_slice(record.bytes);
-        if self.batch.size() >= BATCH {
-            self.send();
-        }
-        Ok(())
-    }
-
-    /// Passes on what has waited for long enough.
-    ///
-    /// # Errors
-    /// As [`take`](Self::take).
-    pub fn look_after(&mut self, now: Time) -> io::Result<()> {
-        if self.since.is_some_and(|since| now.since(since).as_nanos() as u64 >= AGE_NS) {
-            self.send();
-        }
-        self.look()
-    }
-
     /// Passes on everything.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         self.tell_missed(Time::now());
         self.send();
     }
@@ -226,12 +207,12 @@ impl RunRecorder {
         Err(io::Error::other(format!("{}: {reason}", self.db.display())))
     }
 
-    fn link(&mut self, name: &str, ports: &[String; 2]) -> usize {
-        if let Some(known) = self.links.iter().position(|l| l.name == name) {
+    fn link(&mut self, link: &LinkInfo) -> usize {
+        if let Some(known) = self.links.iter().position(|l| l.name == link.name) {
             return known;
         }
-        let [a, b] = ports.clone();
-        let link = RunLink { name: name.to_owned(), a, b };
+        let [a, b] = link.ports.clone();
+        let link = RunLink { name: link.name.clone(), a, b };
         self.links.push(link.clone());
         self.missed.push([Missed::default(); 2]);
         self.batch.links.push(link);
@@ -250,6 +231,7 @@ impl RunRecorder {
                     kind: Kind::Unrecorded(missed.records),
                     lines: hilrig_port::Lines::NONE,
                     value: missed.bytes,
+                    character: 0,
                     end: self.batch.bytes.len() as u32,
                 });
             }
@@ -271,6 +253,70 @@ impl RunRecorder {
         // A writer that is gone has said why.
         let _ = self.to.send(Message::Batch(batch));
     }
+}
+
+impl Sink for RunRecorder {
+    fn record(&mut self, link: &LinkInfo, record: &TapRecord<'_>) -> io::Result<()> {
+        self.look()?;
+        if !self.points.shows(record.kind) {
+            return Ok(());
+        }
+        let (number, side) = (self.link(link), record.side & 1);
+        let size = HEAD + record.bytes.len();
+        if self.shared.queued.load(Ordering::Acquire) + self.batch.size() + size > self.limit {
+            let bytes = line_bytes(record.kind, record.bytes);
+            let missed = &mut self.missed[number][usize::from(side)];
+            missed.records += 1;
+            missed.bytes += bytes;
+            self.missed_bytes += bytes;
+            return Ok(());
+        }
+        self.tell_missed(record.at);
+        self.batch.bytes.extend_from_slice(record.bytes);
+        if let (TapKind::Fault, Some(rule)) = (record.kind, rule_of(link, record.bytes)) {
+            self.batch.bytes.extend_from_slice(rule.as_bytes());
+        }
+        self.put(Item {
+            at: record.at,
+            link: number as u32,
+            side,
+            kind: Kind::Tap(record.kind),
+            lines: record.lines,
+            value: record.value,
+            character: u32::try_from(link.character().as_nanos()).unwrap_or(u32::MAX),
+            end: self.batch.bytes.len() as u32,
+        });
+        if self.batch.size() >= BATCH {
+            self.send();
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Time) -> io::Result<()> {
+        if self.since.is_some_and(|since| now.since(since).as_nanos() as u64 >= AGE_NS) {
+            self.send();
+        }
+        self.look()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.flush();
+        self.look()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.db.clone()]
+    }
+
+    fn lost_bytes(&self) -> u64 {
+        self.missed_bytes
+    }
+}
+
+/// The rule that a record of a fault is about, in the operator's words.
+fn rule_of(link: &LinkInfo, payload: &[u8]) -> Option<String> {
+    let number = payload.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))?;
+    link.rules.get(number)
 }
 
 impl Drop for RunRecorder {

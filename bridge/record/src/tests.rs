@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hilrig_capture::{Framing, LinkInfo, Points, Sink};
 use hilrig_port::{CharError, DirectionSnapshot, Lines, LinkSnapshot, TapKind, TapRecord, Time};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -15,8 +16,14 @@ fn place() -> (TempDir, PathBuf) {
     (dir, db)
 }
 
-fn ports() -> [String; 2] {
-    ["pty:a".to_owned(), "tcp:10.0.0.1:502".to_owned()]
+fn link(name: &str) -> LinkInfo {
+    let ports = ["pty:a".to_owned(), "tcp:10.0.0.1:502".to_owned()];
+    LinkInfo::new(name, ports, Duration::from_millis(1))
+}
+
+/// Takes everything that a tap tells.
+fn info(name: &str) -> RunInfo {
+    RunInfo { points: Points::Both, ..RunInfo::new(name, "hilrig link pty:a tcp:10.0.0.1:502") }
 }
 
 fn tapped(kind: TapKind, side: u8, value: u64, bytes: &[u8]) -> TapRecord<'_> {
@@ -27,12 +34,13 @@ const ALL: Window = Window { events: usize::MAX >> 1, frames: usize::MAX >> 1 };
 
 #[test]
 fn a_run_comes_out_as_it_went_in() {
-    let (_dir, db) = place();
-    let mut info = RunInfo::new("bench 1", "hilrig link pty:a tcp:10.0.0.1:502");
-    info.seed = Some(u64::MAX);
-    info.config = "profile = \"lab\"".to_owned();
-    info.links.push(RunLink { name: "idle".to_owned(), a: "pty:x".to_owned(), b: "pty:y".to_owned() });
-    let (mut recorder, recording) = RunRecorder::start(&db, info).unwrap();
+    let ((_dir, db), line) = (place(), link("line"));
+    let mut run = info("bench 1");
+    run.seed = Some(u64::MAX);
+    run.config = "profile = \"lab\"".to_owned();
+    run.links.push(RunLink { name: "idle".to_owned(), a: "pty:x".to_owned(), b: "pty:y".to_owned() });
+    let (mut recorder, recording) = RunRecorder::start(&db, run).unwrap();
+    line.rules.name(5, "flip: corrupt");
     for (kind, side, value, bytes) in [
         (TapKind::Out, 1, 0, &[1, 2, 3][..]),
         (TapKind::Lines, 0, 0, &[]),
@@ -40,6 +48,7 @@ fn a_run_comes_out_as_it_went_in() {
         (TapKind::BreakIn, 0, 0, &[]),
         (TapKind::BreakOut, 1, 0, &[]),
         (TapKind::Fault, 1, 17, &[4, 0, 0, 0, 2, 0, 0, 0]),
+        (TapKind::Fault, 1, 18, &[5, 0, 0, 0, 1, 0, 0, 0]),
         (TapKind::Gone, 1, 0, &[]),
         (TapKind::Discarded, 1, 12, &[]),
         (TapKind::Back, 1, 0, &[]),
@@ -47,7 +56,7 @@ fn a_run_comes_out_as_it_went_in() {
         (TapKind::Lost, 0, 5, &[]),
         (TapKind::Out, 0, 0, &[9, 8]),
     ] {
-        recorder.take("line", &ports(), &tapped(kind, side, value, bytes)).unwrap();
+        recorder.record(&line, &tapped(kind, side, value, bytes)).unwrap();
     }
     drop(recorder);
     let counted = DirectionSnapshot { bytes_in: 6, bytes_out: 4, fault_bytes: 2, ..Default::default() };
@@ -71,7 +80,8 @@ fn a_run_comes_out_as_it_went_in() {
             ("parity", "a", ""),
             ("break", "a", "received"),
             ("break", "b", "sent"),
-            ("fault", "b", "rule 4 at byte 17, 2 bytes"),
+            ("fault", "b", "rule 4, at byte 17, 2 bytes"),
+            ("fault", "b", "flip: corrupt, at byte 18, 1 bytes"),
             ("gone", "b", ""),
             ("discarded", "b", "12 bytes"),
             ("back", "b", ""),
@@ -82,10 +92,11 @@ fn a_run_comes_out_as_it_went_in() {
     let (idle, line) = (&run.links[0], &run.links[1]);
     assert_eq!((idle.directions[0].frames, idle.directions[0].account.as_ref().unwrap().bytes_in), (0, 0));
     let [ab, ba] = &line.directions[..] else { panic!("{line:?}") };
-    assert_eq!((ab.bytes, ab.frames, ab.gaps, ab.errors, ab.breaks, ab.faults), (4, 2, 2, 1, 1, 1));
+    assert_eq!((ab.bytes, ab.frames, ab.gaps, ab.errors, ab.breaks, ab.faults), (4, 2, 2, 1, 1, 2));
     assert_eq!((ba.bytes, ba.frames, ba.gaps, ba.lost_bytes), (2, 1, 2, 5));
     assert_eq!(ab.account.as_ref().map(|a| (a.bytes_in, a.bytes_out, a.fault_bytes)), Some((6, 4, 2)));
-    let expected = Counts { runs: 1, unfinished: 0, links: 2, frames: 3, bytes: 6, events: 9, statistics: 4 };
+    let expected =
+        Counts { runs: 1, unfinished: 0, links: 2, frames: 3, bytes: 6, events: 10, statistics: 4 };
     assert_eq!(counts(&db).unwrap(), expected);
     let json = serde_json::to_value(&run).unwrap();
     assert_eq!((&json["lostBytes"], &json["links"][1]["a"]), (&5.into(), &"pty:a".into()));
@@ -93,9 +104,9 @@ fn a_run_comes_out_as_it_went_in() {
 
 #[test]
 fn a_run_without_an_end_is_readable_and_unfinished() {
-    let (_dir, db) = place();
-    let (mut recorder, recording) = RunRecorder::start(&db, RunInfo::new("one", "x")).unwrap();
-    recorder.take("line", &ports(), &tapped(TapKind::In, 0, 0, b"abc")).unwrap();
+    let ((_dir, db), line) = (place(), link("line"));
+    let (mut recorder, recording) = RunRecorder::start(&db, info("one")).unwrap();
+    recorder.record(&line, &tapped(TapKind::In, 0, 0, b"abc")).unwrap();
     recorder.flush();
     // As after a kill: nobody says that it is over.
     wait(|| counts(&db).unwrap().frames == 1);
@@ -104,7 +115,7 @@ fn a_run_without_an_end_is_readable_and_unfinished() {
     let runs = list(&db).unwrap();
     assert_eq!((runs[0].outcome.as_str(), runs[0].ended.as_ref(), runs[0].bytes), ("unfinished", None, 3));
     assert_eq!(counts(&db).unwrap().unfinished, 1);
-    let (_recorder, recording) = RunRecorder::start(&db, RunInfo::new("two", "x")).unwrap();
+    let (_recorder, recording) = RunRecorder::start(&db, info("two")).unwrap();
     assert_eq!(recording.finish("pass", "", &[]).unwrap().id, 2);
     assert_eq!(list(&db).unwrap().len(), 2);
 }
@@ -121,15 +132,15 @@ fn wait(mut done: impl FnMut() -> bool) {
 /// Somebody else holds the database: what the queue cannot keep is missing, to the byte, and the rest is there.
 #[test]
 fn a_slow_disk_loses_nothing_in_silence() {
-    let (_dir, db) = place();
-    let (mut recorder, recording) = RunRecorder::start_with(&db, RunInfo::new("slow", "x"), 100_000).unwrap();
+    let ((_dir, db), line) = (place(), link("line"));
+    let (mut recorder, recording) = RunRecorder::start_with(&db, info("slow"), 100_000).unwrap();
     let other = rusqlite::Connection::open(&db).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut sent = 0;
     for i in 0..5000u64 {
         let bytes = vec![i as u8; 1 + i as usize % 90];
         sent += bytes.len() as u64;
-        recorder.take("line", &ports(), &tapped(TapKind::Out, (i % 2) as u8, 0, &bytes)).unwrap();
+        recorder.record(&line, &tapped(TapKind::Out, (i % 2) as u8, 0, &bytes)).unwrap();
         if i % 500 == 0 {
             recorder.flush();
         }
@@ -147,20 +158,20 @@ fn a_slow_disk_loses_nothing_in_silence() {
 
 #[test]
 fn a_writer_that_fails_says_what_is_missing() {
-    let (_dir, db) = place();
-    let (mut recorder, recording) = RunRecorder::start(&db, RunInfo::new("broken", "x")).unwrap();
+    let ((_dir, db), line) = (place(), link("line"));
+    let (mut recorder, recording) = RunRecorder::start(&db, info("broken")).unwrap();
     let other = rusqlite::Connection::open(&db).unwrap();
     other.execute_batch("DROP TABLE frames").unwrap();
-    recorder.take("line", &ports(), &tapped(TapKind::In, 0, 0, b"abc")).unwrap();
+    recorder.record(&line, &tapped(TapKind::In, 0, 0, b"abc")).unwrap();
     recorder.flush();
     let mut said = None;
     wait(|| {
-        said = recorder.look_after(Time::now()).err();
+        said = recorder.tick(Time::now()).err();
         said.is_some()
     });
     assert!(said.unwrap().to_string().contains("frames"));
-    recorder.look_after(Time::now()).expect("said once");
-    recorder.take("line", &ports(), &tapped(TapKind::In, 0, 0, b"de")).unwrap();
+    recorder.tick(Time::now()).expect("said once");
+    recorder.record(&line, &tapped(TapKind::In, 0, 0, b"de")).unwrap();
     drop(recorder);
     let error = recording.finish("pass", "", &[]).unwrap_err();
     let RecordError::Incomplete { lost_records: 2, lost_bytes: 5, .. } = &error else { panic!("{error:?}") };
@@ -170,7 +181,7 @@ fn a_writer_that_fails_says_what_is_missing() {
 #[test]
 fn what_is_not_ours_is_refused_in_words() {
     let (dir, db) = place();
-    let start = |db: &std::path::Path| RunRecorder::start(db, RunInfo::new("x", "x")).map(drop);
+    let start = |db: &std::path::Path| RunRecorder::start(db, info("x")).map(drop);
     let refusal = |db: &std::path::Path| {
         let (write, read) = (start(db).unwrap_err().to_string(), list(db).unwrap_err().to_string());
         assert_eq!(write, read);
@@ -198,8 +209,7 @@ fn what_is_not_ours_is_refused_in_words() {
     assert!(matches!(list(&dir.path().join("empty.db")), Err(RecordError::Empty { .. })));
     let nowhere = start(&dir.path().join("no/such/dir.db")).unwrap_err();
     assert!(nowhere.to_string().contains("no/such"), "{nowhere}");
-    let (recorder, _recording) =
-        RunRecorder::start(&dir.path().join("empty.db"), RunInfo::new("x", "x")).unwrap();
+    let (recorder, _recording) = RunRecorder::start(&dir.path().join("empty.db"), info("x")).unwrap();
     drop(recorder);
     let none = show(&dir.path().join("empty.db"), Some(7), ALL).unwrap_err();
     assert!(none.to_string().contains("no run 7"));
@@ -213,10 +223,10 @@ fn several_record_into_one_file_at_once() {
         for writer in 0..4u8 {
             let db = &db;
             scope.spawn(move || {
-                let (mut recorder, recording) =
-                    RunRecorder::start(db, RunInfo::new(format!("{writer}"), "x")).unwrap();
+                let line = link("line");
+                let (mut recorder, recording) = RunRecorder::start(db, info(&writer.to_string())).unwrap();
                 for i in 0..2000u64 {
-                    recorder.take("line", &ports(), &tapped(TapKind::In, 0, 0, &[writer; 9])).unwrap();
+                    recorder.record(&line, &tapped(TapKind::In, 0, 0, &[writer; 9])).unwrap();
                     if i % 100 == 0 {
                         recorder.flush();
                     }
@@ -237,15 +247,15 @@ fn several_record_into_one_file_at_once() {
 #[test]
 fn a_million_frames_are_all_there() {
     const FRAMES: u64 = 1_000_000;
-    let (_dir, db) = place();
+    let ((_dir, db), line) = (place(), link("line"));
     let begun = std::time::Instant::now();
-    let (mut recorder, recording) = RunRecorder::start(&db, RunInfo::new("soak", "x")).unwrap();
+    let (mut recorder, recording) = RunRecorder::start(&db, info("soak")).unwrap();
     for i in 0..FRAMES {
         while recorder.shared_queue() > (24 << 20) {
             std::thread::sleep(Duration::from_millis(1));
         }
         let bytes = i.to_le_bytes();
-        recorder.take("line", &ports(), &tapped(TapKind::Out, (i % 2) as u8, 0, &bytes)).unwrap();
+        recorder.record(&line, &tapped(TapKind::Out, (i % 2) as u8, 0, &bytes)).unwrap();
     }
     drop(recorder);
     let recorded = recording.finish("pass", "", &[]).unwrap();
@@ -256,22 +266,64 @@ fn a_million_frames_are_all_there() {
     assert!(begun.elapsed() < Duration::from_secs(300), "{:?}: something is badly slow", begun.elapsed());
 }
 
+/// What Modbus would be: pieces of a frame come in any cut, and silence parts frames.
+#[test]
+fn frames_are_cut_by_silence() {
+    let ((_dir, db), line) = (place(), link("line"));
+    let run = RunInfo { framing: Framing::Silence(Some(Duration::from_millis(5))), ..info("framed") };
+    let (mut recorder, recording) = RunRecorder::start(&db, run).unwrap();
+    let start = Time::now();
+    for (ms, kind, side, bytes) in [
+        (0, TapKind::Out, 1, &b"ab"[..]),
+        (1, TapKind::Out, 1, b"c"),
+        (2, TapKind::Out, 0, b"xy"),
+        (20, TapKind::Out, 1, b"de"),
+        (21, TapKind::Gone, 1, b""),
+        (22, TapKind::Out, 1, b"f"),
+    ] {
+        let at = start + Duration::from_millis(ms);
+        recorder.record(&line, &TapRecord { at, ..tapped(kind, side, 0, bytes) }).unwrap();
+        recorder.flush();
+    }
+    // Nothing follows: the last frame is there all the same, without an end of the run.
+    wait(|| counts(&db).unwrap().frames == 4);
+    drop(recorder);
+    recording.finish("pass", "", &[]).unwrap();
+    let mut frames: Vec<_> = show(&db, None, ALL).unwrap().frames;
+    frames.sort_by_key(|f| f.at_ns);
+    let frames: Vec<_> = frames.iter().map(|f| (f.bytes.as_str(), f.gap)).collect();
+    assert_eq!(frames, [("616263", false), ("7879", false), ("6465", false), ("66", true)]);
+}
+
+#[test]
+fn only_the_points_asked_for_are_kept() {
+    let ((_dir, db), line) = (place(), link("line"));
+    let (mut recorder, recording) = RunRecorder::start(&db, RunInfo::new("out", "x")).unwrap();
+    for kind in [TapKind::In, TapKind::Out, TapKind::BreakIn, TapKind::BreakOut] {
+        recorder.record(&line, &tapped(kind, 1, 0, b"a")).unwrap();
+    }
+    recorder.finish().unwrap();
+    assert_eq!(recording.finish("pass", "", &[]).unwrap().frames, 1);
+    let run = show(&db, None, ALL).unwrap();
+    assert_eq!((run.frames[0].point.as_str(), run.events[0].detail.as_str()), ("out", "sent"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Any sequence of records, cut into batches anywhere: bytes and counts come out as they went in.
     #[test]
     fn records_come_out_in_order(
-        records in prop::collection::vec((0u8..2, 0u8..2, any::<bool>(), prop::collection::vec(any::<u8>(), 0..40)), 0..60)
+        records in prop::collection::vec((0u8..2, 0u8..2, any::<bool>(), prop::collection::vec(any::<u8>(), 1..40)), 0..60)
     ) {
         let (_dir, db) = place();
-        let (mut recorder, recording) = RunRecorder::start(&db, RunInfo::new("x", "x")).unwrap();
+        let (mut recorder, recording) = RunRecorder::start(&db, info("x")).unwrap();
+        let links = ["one", "two"].map(link);
         let mut expected: [Vec<(String, String)>; 2] = Default::default();
-        for (link, side, flush, bytes) in &records {
-            let name = ["one", "two"][usize::from(*link)];
-            recorder.take(name, &ports(), &tapped(TapKind::In, *side, 0, bytes)).unwrap();
+        for (number, side, flush, bytes) in &records {
+            recorder.record(&links[usize::from(*number)], &tapped(TapKind::In, *side, 0, bytes)).unwrap();
             let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-            expected[usize::from(*link)].push((["a->b", "b->a"][usize::from(*side)].to_owned(), hex));
+            expected[usize::from(*number)].push((["a->b", "b->a"][usize::from(*side)].to_owned(), hex));
             if *flush {
                 recorder.flush();
             }

@@ -4,17 +4,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hilrig_port::{CharError, DirectionSnapshot, LinkSnapshot, TapKind, Time};
+use hilrig_capture::Framing;
+use hilrig_port::{LinkSnapshot, Time};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use crate::recorder::{Batch, Item, Kind, Message, Recorded, Shared};
+use crate::link::{Cut, LinkState};
+use crate::recorder::{Batch, Kind, Message, Recorded, Shared, line_bytes};
 use crate::{RecordError, RunInfo, schema};
 
 /// How many batches go into one transaction.
 const TOGETHER: usize = 16;
+/// How long after the last batch an open frame counts as complete.
+const IDLE: Duration = Duration::from_millis(500);
 /// At the end of a run: how often another process that holds the database is waited for.
 const LAST_TRIES: u32 = 4;
 
@@ -25,48 +29,12 @@ pub(crate) struct Writer {
     id: i64,
     started: Time,
     started_ns: i64,
+    framing: Framing,
     links: Vec<LinkState>,
     shared: Arc<Shared>,
     broken: Option<String>,
     /// What came after the writer gave up.
     lost: (u64, u64),
-}
-
-#[derive(Debug)]
-struct LinkState {
-    row: i64,
-    name: String,
-    directions: [DirectionState; 2],
-}
-
-/// Of what goes from A to B, or back.
-#[derive(Debug, Default)]
-struct DirectionState {
-    /// As it came in, and as it went out.
-    seen: [(u64, u64); 2],
-    gaps: u64,
-    errors: u64,
-    /// Received, and sent on.
-    breaks: [u64; 2],
-    faults: u64,
-    /// Records and bytes.
-    lost: (u64, u64),
-    /// Before the next frame, at either point, bytes are missing.
-    gap: [bool; 2],
-    changed: bool,
-}
-
-impl DirectionState {
-    /// Frames and bytes: what the receiver got, or what the sender sent if only that is tapped.
-    fn recorded(&self) -> (u64, u64) {
-        if self.seen[1].0 > 0 { self.seen[1] } else { self.seen[0] }
-    }
-
-    fn miss(&mut self) {
-        self.gaps += 1;
-        self.gap = [true; 2];
-        self.changed = true;
-    }
 }
 
 impl Writer {
@@ -96,10 +64,20 @@ impl Writer {
         let id = conn.last_insert_rowid();
         let db = db.to_owned();
         let links = Vec::new();
-        let mut writer =
-            Self { conn, db, id, started, started_ns, links, shared, broken: None, lost: (0, 0) };
+        let mut writer = Self {
+            conn,
+            db,
+            id,
+            started,
+            started_ns,
+            framing: run.framing,
+            links,
+            shared,
+            broken: None,
+            lost: (0, 0),
+        };
         let batch = Batch { links: run.links, ..Batch::default() };
-        writer.try_store(&[batch], LAST_TRIES).map_err(|source| RecordError::of(&writer.db, source))?;
+        writer.try_store(&[batch], LAST_TRIES, None).map_err(|source| RecordError::of(&writer.db, source))?;
         Ok(writer)
     }
 
@@ -111,7 +89,17 @@ impl Writer {
     pub(crate) fn run(mut self, inbox: &Receiver<Message>) -> Option<Result<Recorded, RecordError>> {
         let mut batches = Vec::with_capacity(TOGETHER);
         loop {
-            let mut next = inbox.recv().ok();
+            let mut next = if self.links.iter().any(LinkState::is_open) {
+                match inbox.recv_timeout(IDLE) {
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.store(&[], u32::MAX, Some(Cut::Idle));
+                        continue;
+                    }
+                    other => other.ok(),
+                }
+            } else {
+                inbox.recv().ok()
+            };
             let mut end = None;
             while let Some(message) = next {
                 match message {
@@ -124,10 +112,12 @@ impl Writer {
                 next = if batches.len() < TOGETHER { inbox.try_recv().ok() } else { None };
             }
             if batches.is_empty() && end.is_none() {
+                // Nobody is left. What was on the line is kept all the same.
+                self.store(&[], LAST_TRIES, Some(Cut::All));
                 return None;
             }
-            let tries = if end.is_some() { LAST_TRIES } else { u32::MAX };
-            self.store(&batches, tries);
+            let (tries, cut) = if end.is_some() { (LAST_TRIES, Some(Cut::All)) } else { (u32::MAX, None) };
+            self.store(&batches, tries, cut);
             let size = batches.drain(..).map(|batch| batch.size()).sum();
             self.shared.queued.fetch_sub(size, Ordering::AcqRel);
             if let Some((outcome, message, statistics)) = end {
@@ -136,20 +126,23 @@ impl Writer {
         }
     }
 
-    fn store(&mut self, batches: &[Batch], tries: u32) {
+    fn store(&mut self, batches: &[Batch], tries: u32, cut: Option<Cut>) {
         if self.broken.is_none()
-            && let Err(error) = self.try_store(batches, tries)
+            && let Err(error) = self.try_store(batches, tries, cut)
         {
             self.give_up(&error);
         }
         if self.broken.is_some() {
-            for item in batches.iter().flat_map(|batch| &batch.items) {
-                self.lost.0 += match item.kind {
-                    Kind::Tap(_) => 1,
-                    Kind::Unrecorded(records) => records,
-                };
+            for batch in batches {
+                for (item, bytes) in batch.records() {
+                    let (records, bytes) = match item.kind {
+                        Kind::Tap(kind) => (1, line_bytes(kind, bytes)),
+                        Kind::Unrecorded(records) => (records, item.value),
+                    };
+                    self.lost.0 += records;
+                    self.lost.1 += bytes;
+                }
             }
-            self.lost.1 += batches.iter().map(|batch| batch.bytes.len() as u64).sum::<u64>();
         }
     }
 
@@ -162,8 +155,8 @@ impl Writer {
         self.broken = Some(reason);
     }
 
-    fn try_store(&mut self, batches: &[Batch], tries: u32) -> rusqlite::Result<()> {
-        let Self { conn, id, started, started_ns, links, .. } = self;
+    fn try_store(&mut self, batches: &[Batch], tries: u32, cut: Option<Cut>) -> rusqlite::Result<()> {
+        let Self { conn, id, started, started_ns, framing, links, .. } = self;
         let transaction = begin(conn, tries)?;
         for batch in batches {
             for link in &batch.links {
@@ -171,28 +164,18 @@ impl Writer {
                     "INSERT INTO links (run, name, a, b) VALUES (?1, ?2, ?3, ?4)",
                     params![*id, link.name, link.a, link.b],
                 )?;
-                let (row, name) = (transaction.last_insert_rowid(), link.name.clone());
-                let mut directions = <[DirectionState; 2]>::default();
-                directions.iter_mut().for_each(|d| d.changed = true);
-                links.push(LinkState { row, name, directions });
+                links.push(LinkState::new(transaction.last_insert_rowid(), &link.name, framing));
             }
-            let mut from = 0;
-            for item in &batch.items {
-                let bytes = &batch.bytes[from..item.end as usize];
-                from = item.end as usize;
-                let at = item.at.since(*started).as_nanos() as i64;
+            for (item, bytes) in batch.records() {
                 if let Some(link) = links.get_mut(item.link as usize) {
-                    store_item(&transaction, link, item, at, bytes)?;
+                    link.take(&transaction, *started, item, bytes)?;
                 }
             }
         }
-        for link in links.iter_mut() {
-            for (direction, state) in link.directions.iter_mut().enumerate() {
-                if std::mem::take(&mut state.changed) {
-                    store_counts(&transaction, link.row, direction, state)?;
-                }
-            }
+        if let Some(which) = cut {
+            links.iter_mut().try_for_each(|link| link.cut(&transaction, *started, which))?;
         }
+        links.iter_mut().try_for_each(|link| link.store_counts(&transaction))?;
         let now = *started_ns + Time::now().since(*started).as_nanos() as i64;
         transaction
             .prepare_cached("UPDATE runs SET last_ns = ?2 WHERE id = ?1")?
@@ -211,25 +194,16 @@ impl Writer {
         {
             self.give_up(&error);
         }
-        let counts = self.links.iter().flat_map(|link| &link.directions);
-        let mut recorded = Recorded {
-            id: self.id,
-            db: self.db.clone(),
-            frames: 0,
-            bytes: 0,
-            lost_records: self.lost.0,
-            lost_bytes: self.lost.1,
-        };
-        for direction in counts {
-            let (frames, bytes) = direction.recorded();
-            recorded.frames += frames;
-            recorded.bytes += bytes;
-            recorded.lost_records += direction.lost.0;
-            recorded.lost_bytes += direction.lost.1;
+        let mut totals = [0, 0, self.lost.0, self.lost.1];
+        for link in &self.links {
+            totals.iter_mut().zip(link.totals()).for_each(|(sum, n)| *sum += n);
         }
-        let Some(reason) = self.broken else { return Ok(recorded) };
-        let Recorded { id, db, lost_records, lost_bytes, .. } = recorded;
-        Err(RecordError::Incomplete { db, id, reason, lost_records, lost_bytes })
+        let [frames, bytes, lost_records, lost_bytes] = totals;
+        let (id, db) = (self.id, self.db);
+        match self.broken {
+            None => Ok(Recorded { id, db, frames, bytes, lost_records, lost_bytes }),
+            Some(reason) => Err(RecordError::Incomplete { db, id, reason, lost_records, lost_bytes }),
+        }
     }
 
     fn try_end(
@@ -240,10 +214,8 @@ impl Writer {
     ) -> rusqlite::Result<()> {
         let transaction = begin(&self.conn, LAST_TRIES)?;
         for (name, snapshot) in statistics {
-            let known = self.links.iter().find(|link| link.name == *name);
-            let Some(link) = known else { continue };
-            for (direction, account) in snapshot.directions.iter().enumerate() {
-                store_account(&transaction, link.row, direction, account)?;
+            if let Some(link) = self.links.iter().find(|link| link.name == *name) {
+                link.store_accounts(&transaction, snapshot)?;
             }
         }
         let now = self.started_ns + Time::now().since(self.started).as_nanos() as i64;
@@ -268,154 +240,4 @@ fn begin(conn: &Connection, mut tries: u32) -> rusqlite::Result<Transaction<'_>>
             other => return other,
         }
     }
-}
-
-fn store_item(
-    db: &Transaction<'_>,
-    link: &mut LinkState,
-    item: &Item,
-    at: i64,
-    bytes: &[u8],
-) -> rusqlite::Result<()> {
-    let side = usize::from(item.side);
-    // What a port gives goes to the other one.
-    let (from_here, to_here) = (side, 1 - side);
-    let (kind, detail) = match item.kind {
-        Kind::Tap(TapKind::In) => return store_frame(db, link, from_here, 0, at, bytes),
-        Kind::Tap(TapKind::Out) => return store_frame(db, link, to_here, 1, at, bytes),
-        Kind::Tap(TapKind::Lines) => ("lines", item.lines.to_string()),
-        Kind::Tap(TapKind::BreakIn) => {
-            link.directions[from_here].breaks[0] += 1;
-            link.directions[from_here].changed = true;
-            ("break", "received".to_owned())
-        }
-        Kind::Tap(TapKind::BreakOut) => {
-            link.directions[to_here].breaks[1] += 1;
-            link.directions[to_here].changed = true;
-            ("break", "sent".to_owned())
-        }
-        Kind::Tap(TapKind::Error(error)) => {
-            link.directions[from_here].errors += 1;
-            link.directions[from_here].changed = true;
-            let kind = match error {
-                CharError::Framing => "framing",
-                CharError::Parity => "parity",
-                CharError::Overrun => "overrun",
-            };
-            (kind, String::new())
-        }
-        Kind::Tap(TapKind::Gone) => {
-            link.directions.iter_mut().for_each(DirectionState::miss);
-            ("gone", String::new())
-        }
-        Kind::Tap(TapKind::Back) => ("back", String::new()),
-        Kind::Tap(TapKind::Discarded) => {
-            link.directions[to_here].miss();
-            ("discarded", format!("{} bytes", item.value))
-        }
-        Kind::Tap(TapKind::Fault) => {
-            link.directions[to_here].faults += 1;
-            link.directions[to_here].changed = true;
-            let number = |at: usize| {
-                bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
-            };
-            ("fault", format!("rule {} at byte {}, {} bytes", number(0), item.value, number(4)))
-        }
-        Kind::Tap(TapKind::Lost) => {
-            let direction = &mut link.directions[to_here];
-            direction.miss();
-            direction.lost.1 += item.value;
-            ("lost", format!("{} bytes that the link could not hand over", item.value))
-        }
-        Kind::Unrecorded(records) => {
-            let direction = &mut link.directions[to_here];
-            direction.miss();
-            direction.lost.0 += records;
-            direction.lost.1 += item.value;
-            (
-                "unrecorded",
-                format!("{records} records with {} bytes that the disk was too slow for", item.value),
-            )
-        }
-    };
-    db.prepare_cached("INSERT INTO events (link, at_ns, side, kind, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![link.row, at, side as i64, kind, detail])
-        .map(drop)
-}
-
-fn store_frame(
-    db: &Transaction<'_>,
-    link: &mut LinkState,
-    direction: usize,
-    point: usize,
-    at: i64,
-    bytes: &[u8],
-) -> rusqlite::Result<()> {
-    let state = &mut link.directions[direction];
-    state.seen[point].0 += 1;
-    state.seen[point].1 += bytes.len() as u64;
-    state.changed = true;
-    let gap = std::mem::take(&mut state.gap[point]);
-    db.prepare_cached(
-        "INSERT INTO frames (link, at_ns, direction, point, gap, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?
-    .execute(params![link.row, at, direction as i64, point as i64, gap, bytes])
-    .map(drop)
-}
-
-fn store_counts(
-    db: &Transaction<'_>,
-    link: i64,
-    direction: usize,
-    state: &DirectionState,
-) -> rusqlite::Result<()> {
-    let (frames, bytes) = state.recorded();
-    db.prepare_cached(
-        "INSERT OR REPLACE INTO statistics
-         (link, direction, bytes, frames, gaps, errors, breaks, faults, lost_records, lost_bytes)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?
-    .execute(params![
-        link,
-        direction as i64,
-        bytes as i64,
-        frames as i64,
-        state.gaps as i64,
-        state.errors as i64,
-        state.breaks[0].max(state.breaks[1]) as i64,
-        state.faults as i64,
-        state.lost.0 as i64,
-        state.lost.1 as i64
-    ])
-    .map(drop)
-}
-
-fn store_account(
-    db: &Transaction<'_>,
-    link: i64,
-    direction: usize,
-    account: &DirectionSnapshot,
-) -> rusqlite::Result<()> {
-    let micros = |q: f64| account.latency.quantile(q).as_nanos() as f64 / 1000.0;
-    db.execute(
-        "UPDATE statistics SET bytes_in = ?3, inserted_bytes = ?4, bytes_out = ?5, fault_bytes = ?6,
-         discarded_bytes = ?7, pending = ?8, p50_us = ?9, p90_us = ?10, p99_us = ?11, p999_us = ?12, max_us = ?13
-         WHERE link = ?1 AND direction = ?2",
-        params![
-            link,
-            direction as i64,
-            account.bytes_in as i64,
-            0i64,
-            account.bytes_out as i64,
-            account.fault_bytes as i64,
-            account.discarded_bytes as i64,
-            account.pending as i64,
-            micros(0.5),
-            micros(0.9),
-            micros(0.99),
-            micros(0.999),
-            account.latency.max().as_nanos() as f64 / 1000.0
-        ],
-    )
-    .map(drop)
 }
