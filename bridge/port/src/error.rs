@@ -29,6 +29,8 @@ pub enum PortError {
     Resolve { port: String, reason: String },
     #[error("{port}: nobody answers: {source}; check that the other side is running")]
     Connect { port: String, source: io::Error },
+    #[error("{port}: {reason}")]
+    Tls { port: String, reason: String },
     #[error("{port}: stopped while the port was being opened")]
     Stopped { port: String },
     #[error("{port}: cannot {action}: {source}")]

@@ -29,6 +29,7 @@ mod sys_rt;
 mod tap;
 pub mod telnet;
 mod time;
+mod tls_files;
 mod unit;
 mod url;
 

@@ -262,9 +262,7 @@ impl LinkUnit {
                 Piece::End => break,
             }
         }
-        if self.ports[from].line.decoder().is_some() {
-            self.flush(from, set);
-        }
+        self.flush(from, set);
         if self.conduit.is_some() {
             self.pump(self.flows[from].read_at, set);
         }
@@ -787,7 +785,7 @@ impl LinkUnit {
 
     /// Lets a line with framing of its own send what it has.
     pub(crate) fn flush(&mut self, side: usize, set: &mut Set) {
-        if self.ports[side].line.unsent() {
+        if self.ports[side].wants_flush() {
             let change = self.ports[side].flush(set);
             self.note(side, change, set);
         }

@@ -13,7 +13,10 @@ use crate::line::pty::PtyLine;
 use crate::line::serial::SerialLine;
 use crate::line::socket::{self, Carrier, ListenLine};
 use crate::line::telnet::TelnetLine;
-use crate::{LineSettings, PortError, PortState, PortStats, PortUrl, Runtime, SerialOptions, ports};
+use crate::line::tls::TlsLine;
+use crate::{
+    LineSettings, PortError, PortState, PortStats, PortUrl, Runtime, SerialOptions, ports, tls_files,
+};
 
 /// A port ready to be given to a shard; closed when dropped.
 #[derive(Debug)]
@@ -76,9 +79,19 @@ impl OpenPort {
                 listening(socket::listen_unix(path, &port)?),
                 PortStats::new(PortState::Waiting, false, 0, 0),
             ),
-            PortUrl::Tcp { .. } | PortUrl::TcpListen { .. } => {
-                let reason = "TLS is not available in this version".into();
-                return Err(PortError::Unsupported { port, reason });
+            PortUrl::Tcp { host, port: number, tls: Some(tls) } => {
+                let tls = tls_files::client(tls, host);
+                let (config, name) = tls.map_err(|reason| PortError::Tls { port: port.clone(), reason })?;
+                let carrier = Carrier::Stream(socket::connect_tcp(host, *number, &port, stop)?);
+                let line = TlsLine::client(carrier, config, name, &port, stop)?;
+                (Line::Tls(Box::new(line)), PortStats::new(PortState::Open, true, 0, 0))
+            }
+            PortUrl::TcpListen { host, port: number, policy, tls: Some(tls) } => {
+                let config = tls_files::server(tls);
+                let config = config.map_err(|reason| PortError::Tls { port: port.clone(), reason })?;
+                let listener = socket::listen_tcp(host, *number, *policy, &port, stop)?;
+                let line = TlsLine::server(Carrier::Listen(listener), config);
+                (Line::Tls(Box::new(line)), PortStats::new(PortState::Waiting, false, 0, 0))
             }
             PortUrl::Loop { .. } => {
                 let line = LoopLine::open().map_err(|e| PortError::io(&port, "make a loopback", e))?;

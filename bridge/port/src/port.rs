@@ -200,7 +200,7 @@ impl Port {
         }
     }
 
-    fn tell(&mut self, set: &Set) -> Result<(), Errno> {
+    fn flags(&self) -> EventFlags {
         let mut flags = EventFlags::empty();
         flags.set(EventFlags::IN, self.read && !self.line.full());
         flags.set(EventFlags::OUT, self.write && !self.line.held() || self.line.unsent());
@@ -208,6 +208,16 @@ impl Port {
             // A hang-up is reported whether wanted or not; once is enough while we cannot read on.
             flags = EventFlags::ONESHOT;
         }
+        flags
+    }
+
+    /// Whether the line's own framing has something to send, or waits for other events than before.
+    pub(crate) fn wants_flush(&self) -> bool {
+        self.line.unsent() || self.told.is_some_and(|told| told != self.flags())
+    }
+
+    fn tell(&mut self, set: &Set) -> Result<(), Errno> {
+        let flags = self.flags();
         if self.told == Some(flags) {
             return Ok(());
         }

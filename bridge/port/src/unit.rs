@@ -254,7 +254,7 @@ impl StationUnit {
             }
         }
         self.buffer = Some(buffer);
-        if ended == Change::None && self.port.line.unsent() {
+        if ended == Change::None && self.port.wants_flush() {
             ended = self.port.flush(set);
         }
         if ended != Change::None {

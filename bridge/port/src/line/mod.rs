@@ -237,7 +237,11 @@ impl Line {
 
     /// Whether the other side wants no payload for now, whatever the socket takes.
     pub(crate) fn held(&self) -> bool {
-        matches!(self, Self::Telnet(line) if line.held())
+        match self {
+            Self::Telnet(line) => line.held(),
+            Self::Tls(line) => line.held(),
+            _ => false,
+        }
     }
 
     /// Whether the other side must take some answers of the line's own framing before more is read.
@@ -340,6 +344,7 @@ impl Line {
             Self::Pty(_) => "the virtual port failed",
             Self::Loop(_) => "the loopback failed",
             Self::Telnet(line) if line.loss().is_some() => return line.loss().unwrap_or_default().to_owned(),
+            Self::Tls(line) if line.loss().is_some() => return line.loss().unwrap_or_default().to_owned(),
             Self::Telnet(_) | Self::Tls(_) | Self::Socket(_) | Self::Gone => {
                 "the other side closed the connection"
             }
