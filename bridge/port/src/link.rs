@@ -1,6 +1,11 @@
 //! A link: two ports and what stands between them. Without a conduit bytes go read, gate, write in one breath; with one
 //! it says when. What is not bytes goes by what the ports are. Nothing is queued but the rest of one short write.
 
+mod control;
+mod pump;
+mod signals;
+mod tapping;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,16 +20,8 @@ use crate::{
     Account, Conduit, Direction, Gate, Lines, LinkStats, PortError, Signal, Tap, TapKind, TapRecord, Time,
 };
 
-/// Which bytes of a link its tap records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TapPoints {
-    /// As they came from the sender.
-    In,
-    /// As the receiver's port took them.
-    #[default]
-    Out,
-    Both,
-}
+pub use tapping::TapPoints;
+use tapping::Tapping;
 
 /// How modem lines cross a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,32 +90,6 @@ impl Flow {
     }
 }
 
-/// The link's end of its tap.
-#[derive(Debug)]
-struct Tapping {
-    tap: Option<Tap>,
-    points: TapPoints,
-    losing: bool,
-}
-
-impl Tapping {
-    fn taps(&self, point: TapPoints) -> bool {
-        self.tap.is_some() && (self.points == point || self.points == TapPoints::Both)
-    }
-
-    /// Notes one thing; `link` is whose loss of records is told.
-    fn record(&mut self, record: TapRecord<'_>, link: u64, set: &mut Set) {
-        let Some(tap) = &mut self.tap else { return };
-        tap.record(record);
-        let losing = tap.losing();
-        if losing && !self.losing {
-            let what = Happened::TapLost(tap.untold());
-            set.news.post(Event { at: record.at, link, side: record.side.into(), what });
-        }
-        self.losing = losing;
-    }
-}
-
 /// Two ports and what stands between them. `flows[0]` runs from `ports[0]` to `ports[1]`, `flows[1]` back.
 pub(crate) struct LinkUnit {
     id: u64,
@@ -165,13 +136,6 @@ impl LinkUnit {
         };
         unit.adopt(conduit);
         unit
-    }
-
-    fn adopt(&mut self, conduit: Option<Box<dyn Conduit>>) -> Option<Box<dyn Conduit>> {
-        for (flow, direction) in self.flows.iter_mut().zip(DIRECTIONS) {
-            flow.seen = conduit.as_ref().map(|c| c.account(direction)).unwrap_or_default();
-        }
-        std::mem::replace(&mut self.conduit, conduit)
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {
@@ -414,174 +378,6 @@ impl LinkUnit {
         }
     }
 
-    /// Lets the conduit give out what is due.
-    fn pump(&mut self, now: Time, set: &mut Set) {
-        self.pump_with(now, None, set);
-    }
-
-    /// The same; at the side `gone` nobody is, even if somebody new has come meanwhile.
-    fn pump_with(&mut self, now: Time, gone: Option<usize>, set: &mut Set) {
-        // Away while it is driven: what happens meanwhile does not drive it again.
-        let Some(mut conduit) = self.conduit.take() else { return };
-        let mut moved = [Moved::default(); 2];
-        let mut done = Ok(());
-        if !self.failed {
-            done = guard(|| self.give_out(conduit.as_mut(), now, gone, &mut moved, set));
-        }
-        self.conduit = Some(conduit);
-        match done {
-            Ok(()) => {
-                for (from, moved) in moved.into_iter().enumerate() {
-                    self.account(from, moved);
-                    self.settle_conduit(from, set);
-                }
-            }
-            Err(why) => {
-                for (from, moved) in moved.into_iter().enumerate() {
-                    self.write_off(from, moved);
-                }
-                self.fail("conduit", &why, set);
-            }
-        }
-    }
-
-    fn give_out(
-        &mut self,
-        conduit: &mut dyn Conduit,
-        now: Time,
-        gone: Option<usize>,
-        moved: &mut [Moved; 2],
-        set: &mut Set,
-    ) {
-        loop {
-            let mut idle = true;
-            for from in 0..2 {
-                while self.give_one(conduit, now, gone, from, &mut moved[from], set) {
-                    idle = false;
-                }
-            }
-            if idle {
-                break;
-            }
-        }
-        while let Some(note) = conduit.note() {
-            let side = 1 - note.direction.index();
-            set.news.post(Event { at: note.at, link: self.id, side, what: Happened::Fired(note) });
-            let mut payload = [0; 8];
-            payload[..4].copy_from_slice(&note.rule.to_le_bytes());
-            payload[4..].copy_from_slice(&note.bytes.to_le_bytes());
-            let record = TapRecord {
-                at: note.at,
-                kind: TapKind::Fault,
-                side: side as u8,
-                lines: self.ports[side].lines(),
-                value: note.position,
-                bytes: &payload,
-            };
-            self.tap.record(record, self.id, set);
-        }
-        // What is due already waits for the receiver, not for a time.
-        self.due = conduit.deadline().filter(|at| *at > now);
-    }
-
-    /// Gives the receiver what is next for it. `false` when nothing is, or it takes no more.
-    fn give_one(
-        &mut self,
-        conduit: &mut dyn Conduit,
-        now: Time,
-        gone: Option<usize>,
-        from: usize,
-        moved: &mut Moved,
-        set: &mut Set,
-    ) -> bool {
-        let (to, direction) = (1 - from, DIRECTIONS[from]);
-        let bytes = match conduit.next(now, direction) {
-            None => return false,
-            Some(crate::Out::Signal(signal)) => {
-                conduit.advance(now, direction, 0);
-                self.apply_from_conduit(from, signal, now, set);
-                return true;
-            }
-            Some(crate::Out::Bytes(bytes)) => bytes,
-        };
-        if self.ports[to].presence() != Presence::Here && gone != Some(to) {
-            let change = self.ports[to].look(set);
-            self.note(to, change, set);
-        }
-        if self.ports[to].presence() != Presence::Here || gone == Some(to) {
-            let n = conduit.discard(now, direction);
-            moved.discarded += n;
-            self.discarded(to, n, set);
-            return n > 0;
-        }
-        let flow = &mut self.flows[from];
-        if flow.blocked || !flow.ready.is_empty() {
-            return false;
-        }
-        let (n, change) = self.ports[to].output(bytes, set);
-        moved.bytes_out += n as u64;
-        if n > 0 && self.tap.taps(TapPoints::Out) {
-            let lines = self.ports[to].lines();
-            let (at, kind, side) = (Time::now(), TapKind::Out, to as u8);
-            let record = TapRecord { at, kind, side, lines, value: 0, bytes: &bytes[..n] };
-            self.tap.record(record, self.id, set);
-        }
-        flow.blocked = n < bytes.len() && change == Change::None;
-        if n > 0 {
-            conduit.advance(now, direction, n);
-        }
-        if change != Change::None {
-            // Before anybody new can get what was meant for the one that left.
-            let n = conduit.discard(now, direction);
-            moved.discarded += n;
-            self.discarded(to, n, set);
-            self.note(to, change, set);
-        }
-        true
-    }
-
-    /// Counts what moved in one direction of the conduit.
-    fn account(&mut self, from: usize, mut moved: Moved) {
-        let Some(conduit) = &self.conduit else { return };
-        let account = conduit.account(DIRECTIONS[from]);
-        let flow = &mut self.flows[from];
-        let before = std::mem::replace(&mut flow.seen, account);
-        moved.bytes_in = std::mem::take(&mut flow.pushed);
-        moved.messages = std::mem::take(&mut flow.fresh).into();
-        moved.fault = account.dropped.wrapping_sub(before.dropped);
-        moved.inserted = account.inserted.wrapping_sub(before.inserted);
-        moved.pending = account.pending + flow.ready.len() as u64;
-        if moved.bytes_out > 0 && moved.bytes_in > 0 && account.pending == 0 {
-            let latency = Time::now().since(flow.read_at).as_nanos() as u64;
-            self.stats.directions[from].latency.record(latency);
-        }
-        if (moved.bytes_in, moved.bytes_out, moved.discarded) != (0, 0, 0) || account != before {
-            self.stats.directions[from].apply(moved);
-        }
-    }
-
-    /// What a conduit that panicked had is lost, by a fault.
-    fn write_off(&mut self, from: usize, mut moved: Moved) {
-        let flow = &mut self.flows[from];
-        moved.bytes_in = std::mem::take(&mut flow.pushed);
-        let before = std::mem::take(&mut flow.seen);
-        let had = moved.bytes_in + before.pending;
-        // More than it had went out: it was put in.
-        let gone = moved.bytes_out + moved.discarded;
-        moved.fault = had.saturating_sub(gone);
-        moved.inserted = gone.saturating_sub(had);
-        moved.pending = flow.ready.len() as u64;
-        self.stats.directions[from].apply(moved);
-    }
-
-    /// Makes the waiting fit what the conduit takes and gives.
-    fn settle_conduit(&mut self, from: usize, set: &mut Set) {
-        let room = self.room(from) > 0;
-        let flow = &self.flows[from];
-        let stalled = !flow.ready.is_empty();
-        self.interest(from, room && !stalled, stalled || flow.blocked, 1 - from, set);
-    }
-
     /// A far end came, left or is lost.
     pub(crate) fn note(&mut self, side: usize, change: Change, set: &mut Set) {
         match change {
@@ -649,140 +445,6 @@ impl LinkUnit {
         }
     }
 
-    /// Nothing that is still pending will arrive.
-    pub(crate) fn finish(&mut self) {
-        for from in 0..2 {
-            let flow = &mut self.flows[from];
-            let mut n = flow.ready.len() as u64;
-            flow.ready = 0..0;
-            if let Some(conduit) = &mut self.conduit
-                && !self.failed
-            {
-                n += conduit.discard(Time::now(), DIRECTIONS[from]);
-            }
-            self.ports[1 - from].stats.discarded_bytes.add(n);
-            let moved = Moved { discarded: n, ..Moved::default() };
-            match self.conduit {
-                Some(_) if !self.failed => self.account(from, moved),
-                _ => self.stats.directions[from].apply(moved),
-            }
-        }
-    }
-
-    /// The control side puts another conduit in, or none; what the old one held is discarded.
-    pub(crate) fn set_conduit(
-        &mut self,
-        new: Option<Box<dyn Conduit>>,
-        set: &mut Set,
-    ) -> Option<Box<dyn Conduit>> {
-        for from in 0..2 {
-            let Some(conduit) = &mut self.conduit else { break };
-            if !self.failed {
-                let discarded = conduit.discard(Time::now(), DIRECTIONS[from]);
-                self.discarded(1 - from, discarded, set);
-                self.account(from, Moved { discarded, ..Moved::default() });
-            }
-            self.flows[from].blocked = false;
-        }
-        let old = self.adopt(new);
-        self.due = None;
-        for from in 0..2 {
-            match self.conduit {
-                Some(_) => self.settle_conduit(from, set),
-                None => self.settle(from, Moved::default(), set),
-            }
-        }
-        self.pump(Time::now(), set);
-        old
-    }
-
-    /// The control side has used the conduit.
-    pub(crate) fn after_visit(&mut self, set: &mut Set) {
-        self.pump(Time::now(), set);
-    }
-
-    pub(crate) fn set_tap(&mut self, tap: Option<Tap>, points: TapPoints) -> Option<Tap> {
-        let old = std::mem::replace(&mut self.tap, Tapping { tap, points, losing: false });
-        old.tap
-    }
-
-    /// Pulls the cable of one side; its line is the caller's to close.
-    pub(crate) fn pull(&mut self, side: usize, reason: String, set: &mut Set) -> Line {
-        let (change, line) = self.ports[side].pull(set, reason);
-        self.note(side, change, set);
-        line
-    }
-
-    /// Puts an open port in the place of one that was lost; the old line is the caller's to close.
-    pub(crate) fn replace(
-        &mut self,
-        side: usize,
-        parts: Parts,
-        set: &mut Set,
-    ) -> Result<Line, (PortError, Line)> {
-        if self.failed {
-            let port = self.ports[side].name.clone();
-            return Err((PortError::Gone { port }, parts.line));
-        }
-        if self.ports[side].presence() != Presence::Lost {
-            self.lost(side, Time::now(), set);
-        }
-        let old = self.ports[side].replace(parts, set)?;
-        let at = Time::now();
-        self.tap_event(TapKind::Back, side, at, 0, set);
-        match self.conduit {
-            Some(_) => (0..2).for_each(|from| self.settle_conduit(from, set)),
-            None => (0..2).for_each(|from| self.settle(from, Moved::default(), set)),
-        }
-        self.begin(side, set);
-        Ok(old)
-    }
-
-    /// A port is in service: says so, and shows both ends to each other.
-    pub(crate) fn begin(&mut self, side: usize, set: &mut Set) {
-        if self.ports[side].presence() == Presence::Here {
-            self.tell(side, Happened::Came, Time::now(), set);
-            self.greet(side, set);
-        }
-        self.on_aside(side, set);
-        let change = self.ports[side].look(set);
-        self.note(side, change, set);
-    }
-
-    /// Shared by both ways a fault and the control side send a break.
-    pub(crate) fn start_break(&mut self, side: usize, until: Time, set: &mut Set) -> Result<(), PortError> {
-        let port = &mut self.ports[side];
-        if port.apply(&Signal::Break(true)).is_none() {
-            let (port, reason) = (port.name.clone(), "this port cannot send a break".to_owned());
-            return Err(PortError::Unsupported { port, reason });
-        }
-        self.tap_event(TapKind::BreakOut, side, Time::now(), 0, set);
-        self.breaks[side] = Some(until);
-        self.flush(side, set);
-        Ok(())
-    }
-
-    pub(crate) fn set_lines(
-        &mut self,
-        side: usize,
-        mask: Lines,
-        values: Lines,
-        set: &mut Set,
-    ) -> Result<(), PortError> {
-        let port = &mut self.ports[side];
-        let now = match port.role() {
-            Role::Device => port.line.driven().unwrap_or(port.driven) & DRIVEN,
-            _ => port.sensed,
-        };
-        if port.apply(&Signal::Lines((now & !mask) | (values & mask))).is_none() {
-            let (port, reason) = (port.name.clone(), "this port has no modem lines to set".to_owned());
-            return Err(PortError::Unsupported { port, reason });
-        }
-        self.tap_event(TapKind::Lines, side, Time::now(), 0, set);
-        self.flush(side, set);
-        Ok(())
-    }
-
     /// Lets a line with framing of its own send what it has.
     pub(crate) fn flush(&mut self, side: usize, set: &mut Set) {
         if self.ports[side].wants_flush() {
@@ -791,5 +453,3 @@ impl LinkUnit {
         }
     }
 }
-
-mod signals;

@@ -145,9 +145,12 @@ impl Tap {
     }
 
     fn fits(&self, record: &TapRecord<'_>, more: usize) -> bool {
-        self.ring.slots() >= HEAD + record.bytes.len() + more
+        let n = HEAD + record.bytes.len() + more;
+        // What the reader has made free since last time is asked for only when that is not enough.
+        self.ring.cached_slots() >= n || self.ring.slots() >= n
     }
 
+    /// There is room. The reader waits for the payload when it sees only the head yet.
     fn put(&mut self, record: &TapRecord<'_>) {
         let mut head = [0; HEAD];
         head[..8].copy_from_slice(&record.at.0.to_ne_bytes());
@@ -156,19 +159,8 @@ impl Tap {
         head[18] = record.kind.pack();
         head[19] = record.side;
         head[20] = record.lines.0;
-        let Ok(mut chunk) = self.ring.write_chunk(HEAD + record.bytes.len()) else { return };
-        let (first, second) = chunk.as_mut_slices();
-        for (at, part) in [(0, head.as_slice()), (HEAD, record.bytes)] {
-            let (before, after) = part.split_at(first.len().saturating_sub(at).min(part.len()));
-            if !before.is_empty() {
-                first[at..at + before.len()].copy_from_slice(before);
-            }
-            if !after.is_empty() {
-                let at = (at + before.len()) - first.len();
-                second[at..at + after.len()].copy_from_slice(after);
-            }
-        }
-        chunk.commit_all();
+        let _ = self.ring.push_entire_slice(&head);
+        let _ = self.ring.push_entire_slice(record.bytes);
     }
 }
 

@@ -1,0 +1,180 @@
+//! How a link drives its conduit: gives out in both directions what is due, as far as the receivers take it, and keeps
+//! the byte account. Reads nothing.
+
+use super::{DIRECTIONS, LinkUnit};
+use crate::events::{Event, Happened};
+use crate::port::{Change, Presence};
+use crate::set::Set;
+use crate::stats::Moved;
+use crate::unit::guard;
+use crate::{Conduit, Out, TapKind, TapPoints, TapRecord, Time};
+
+impl LinkUnit {
+    /// Lets the conduit give out what is due.
+    pub(super) fn pump(&mut self, now: Time, set: &mut Set) {
+        self.pump_with(now, None, set);
+    }
+
+    /// The same; at the side `gone` nobody is, even if somebody new has come meanwhile.
+    pub(super) fn pump_with(&mut self, now: Time, gone: Option<usize>, set: &mut Set) {
+        // Away while it is driven: what happens meanwhile does not drive it again.
+        let Some(mut conduit) = self.conduit.take() else { return };
+        let mut moved = [Moved::default(); 2];
+        let mut done = Ok(());
+        if !self.failed {
+            done = guard(|| self.give_out(conduit.as_mut(), now, gone, &mut moved, set));
+        }
+        self.conduit = Some(conduit);
+        match done {
+            Ok(()) => {
+                for (from, moved) in moved.into_iter().enumerate() {
+                    self.account(from, moved);
+                    self.settle_conduit(from, set);
+                }
+            }
+            Err(why) => {
+                for (from, moved) in moved.into_iter().enumerate() {
+                    self.write_off(from, moved);
+                }
+                self.fail("conduit", &why, set);
+            }
+        }
+    }
+
+    pub(super) fn give_out(
+        &mut self,
+        conduit: &mut dyn Conduit,
+        now: Time,
+        gone: Option<usize>,
+        moved: &mut [Moved; 2],
+        set: &mut Set,
+    ) {
+        loop {
+            let mut idle = true;
+            for from in 0..2 {
+                while self.give_one(conduit, now, gone, from, &mut moved[from], set) {
+                    idle = false;
+                }
+            }
+            if idle {
+                break;
+            }
+        }
+        while let Some(note) = conduit.note() {
+            let side = 1 - note.direction.index();
+            set.news.post(Event { at: note.at, link: self.id, side, what: Happened::Fired(note) });
+            let mut payload = [0; 8];
+            payload[..4].copy_from_slice(&note.rule.to_le_bytes());
+            payload[4..].copy_from_slice(&note.bytes.to_le_bytes());
+            let record = TapRecord {
+                at: note.at,
+                kind: TapKind::Fault,
+                side: side as u8,
+                lines: self.ports[side].lines(),
+                value: note.position,
+                bytes: &payload,
+            };
+            self.tap.record(record, self.id, set);
+        }
+        // What is due already waits for the receiver, not for a time.
+        self.due = conduit.deadline().filter(|at| *at > now);
+    }
+
+    /// Gives the receiver what is next for it. `false` when nothing is, or it takes no more.
+    pub(super) fn give_one(
+        &mut self,
+        conduit: &mut dyn Conduit,
+        now: Time,
+        gone: Option<usize>,
+        from: usize,
+        moved: &mut Moved,
+        set: &mut Set,
+    ) -> bool {
+        let (to, direction) = (1 - from, DIRECTIONS[from]);
+        let bytes = match conduit.next(now, direction) {
+            None => return false,
+            Some(Out::Signal(signal)) => {
+                conduit.advance(now, direction, 0);
+                self.apply_from_conduit(from, signal, now, set);
+                return true;
+            }
+            Some(Out::Bytes(bytes)) => bytes,
+        };
+        if self.ports[to].presence() != Presence::Here && gone != Some(to) {
+            let change = self.ports[to].look(set);
+            self.note(to, change, set);
+        }
+        if self.ports[to].presence() != Presence::Here || gone == Some(to) {
+            let n = conduit.discard(now, direction);
+            moved.discarded += n;
+            self.discarded(to, n, set);
+            return n > 0;
+        }
+        let flow = &mut self.flows[from];
+        if flow.blocked || !flow.ready.is_empty() {
+            return false;
+        }
+        let (n, change) = self.ports[to].output(bytes, set);
+        moved.bytes_out += n as u64;
+        if n > 0 && self.tap.taps(TapPoints::Out) {
+            let lines = self.ports[to].lines();
+            let (at, kind, side) = (Time::now(), TapKind::Out, to as u8);
+            let record = TapRecord { at, kind, side, lines, value: 0, bytes: &bytes[..n] };
+            self.tap.record(record, self.id, set);
+        }
+        flow.blocked = n < bytes.len() && change == Change::None;
+        if n > 0 {
+            conduit.advance(now, direction, n);
+        }
+        if change != Change::None {
+            // Before anybody new can get what was meant for the one that left.
+            let n = conduit.discard(now, direction);
+            moved.discarded += n;
+            self.discarded(to, n, set);
+            self.note(to, change, set);
+        }
+        true
+    }
+
+    /// Counts what moved in one direction of the conduit.
+    pub(super) fn account(&mut self, from: usize, mut moved: Moved) {
+        let Some(conduit) = &self.conduit else { return };
+        let account = conduit.account(DIRECTIONS[from]);
+        let flow = &mut self.flows[from];
+        let before = std::mem::replace(&mut flow.seen, account);
+        moved.bytes_in = std::mem::take(&mut flow.pushed);
+        moved.messages = std::mem::take(&mut flow.fresh).into();
+        moved.fault = account.dropped.wrapping_sub(before.dropped);
+        moved.inserted = account.inserted.wrapping_sub(before.inserted);
+        moved.pending = account.pending + flow.ready.len() as u64;
+        if moved.bytes_out > 0 && moved.bytes_in > 0 && account.pending == 0 {
+            let latency = Time::now().since(flow.read_at).as_nanos() as u64;
+            self.stats.directions[from].latency.record(latency);
+        }
+        if (moved.bytes_in, moved.bytes_out, moved.discarded) != (0, 0, 0) || account != before {
+            self.stats.directions[from].apply(moved);
+        }
+    }
+
+    /// What a conduit that panicked had is lost, by a fault.
+    pub(super) fn write_off(&mut self, from: usize, mut moved: Moved) {
+        let flow = &mut self.flows[from];
+        moved.bytes_in = std::mem::take(&mut flow.pushed);
+        let before = std::mem::take(&mut flow.seen);
+        let had = moved.bytes_in + before.pending;
+        // More than it had went out: it was put in.
+        let gone = moved.bytes_out + moved.discarded;
+        moved.fault = had.saturating_sub(gone);
+        moved.inserted = gone.saturating_sub(had);
+        moved.pending = flow.ready.len() as u64;
+        self.stats.directions[from].apply(moved);
+    }
+
+    /// Makes the waiting fit what the conduit takes and gives.
+    pub(super) fn settle_conduit(&mut self, from: usize, set: &mut Set) {
+        let room = self.room(from) > 0;
+        let flow = &self.flows[from];
+        let stalled = !flow.ready.is_empty();
+        self.interest(from, room && !stalled, stalled || flow.blocked, 1 - from, set);
+    }
+}
