@@ -10,15 +10,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::events::{Event, Happened};
-use crate::line::{Buffer, CHUNK, Line, Piece, Role};
-use crate::open::Parts;
-use crate::port::{Change, DRIVEN, Input, Port, Presence};
+use crate::line::{Buffer, CHUNK, Piece};
+use crate::port::{Change, Input, Port, Presence};
 use crate::set::Set;
 use crate::stats::Moved;
 use crate::unit::guard;
-use crate::{
-    Account, Conduit, Direction, Gate, Lines, LinkStats, PortError, Signal, Tap, TapKind, TapRecord, Time,
-};
+use crate::{Account, Conduit, Direction, Gate, LinkStats, Signal, Tap, TapKind, TapRecord, Time};
 
 pub use tapping::TapPoints;
 use tapping::Tapping;
@@ -182,10 +179,12 @@ impl LinkUnit {
                     self.carry(from, set);
                 }
                 Input::Signals(signals) => {
+                    let now = Time::now();
                     for signal in signals.into_iter().flatten() {
-                        self.on_signal(from, signal, set);
+                        self.on_signal(from, signal, now, set);
                     }
                     self.flush(from, set);
+                    self.pump(now, set);
                 }
                 Input::Change(change) => return self.note(from, change, set),
             }
@@ -217,19 +216,19 @@ impl LinkUnit {
         if self.flows[from].raw.is_empty() {
             return;
         }
+        let at = self.flows[from].read_at;
         while self.flows[from].ready.is_empty() {
             let flow = &mut self.flows[from];
             match self.ports[from].piece(&mut flow.buffer, &mut flow.raw) {
                 Piece::Bytes(bytes) if bytes.is_empty() => {}
                 Piece::Bytes(bytes) => self.arrive(from, bytes, set),
-                Piece::Signal(signal) => self.on_signal(from, signal, set),
+                Piece::Signal(signal) => self.on_signal(from, signal, at, set),
                 Piece::End => break,
             }
         }
+        // What came may also say that the line is to be written to again, or not.
         self.flush(from, set);
-        if self.conduit.is_some() {
-            self.pump(self.flows[from].read_at, set);
-        }
+        self.pump(at, set);
     }
 
     /// Payload has come.
@@ -332,8 +331,8 @@ impl LinkUnit {
             self.settle(from, moved, set);
             self.carry(from, set);
         }
+        self.flows[from].blocked = false;
         if self.conduit.is_some() {
-            self.flows[from].blocked = false;
             self.pump_with(Time::now(), Some(to), set);
         }
     }

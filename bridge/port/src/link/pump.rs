@@ -18,12 +18,12 @@ impl LinkUnit {
     /// The same; at the side `gone` nobody is, even if somebody new has come meanwhile.
     pub(super) fn pump_with(&mut self, now: Time, gone: Option<usize>, set: &mut Set) {
         // Away while it is driven: what happens meanwhile does not drive it again.
+        if self.failed {
+            return;
+        }
         let Some(mut conduit) = self.conduit.take() else { return };
         let mut moved = [Moved::default(); 2];
-        let mut done = Ok(());
-        if !self.failed {
-            done = guard(|| self.give_out(conduit.as_mut(), now, gone, &mut moved, set));
-        }
+        let done = guard(|| self.give_out(conduit.as_mut(), now, gone, &mut moved, set));
         self.conduit = Some(conduit);
         match done {
             Ok(()) => {
@@ -105,10 +105,12 @@ impl LinkUnit {
             self.note(to, change, set);
         }
         if self.ports[to].presence() != Presence::Here || gone == Some(to) {
-            let n = conduit.discard(now, direction);
-            moved.discarded += n;
-            self.discarded(to, n, set);
-            return n > 0;
+            // As on a wire: what is due now reaches nobody, what comes later may find somebody.
+            let n = bytes.len();
+            conduit.advance(now, direction, n);
+            moved.discarded += n as u64;
+            self.discarded(to, n as u64, set);
+            return true;
         }
         let flow = &mut self.flows[from];
         if flow.blocked || !flow.ready.is_empty() {
@@ -128,9 +130,12 @@ impl LinkUnit {
         }
         if change != Change::None {
             // Before anybody new can get what was meant for the one that left.
-            let n = conduit.discard(now, direction);
-            moved.discarded += n;
-            self.discarded(to, n, set);
+            while let Some(out) = conduit.next(now, direction) {
+                let n = if let Out::Bytes(bytes) = out { bytes.len() } else { 0 };
+                conduit.advance(now, direction, n);
+                moved.discarded += n as u64;
+                self.discarded(to, n as u64, set);
+            }
             self.note(to, change, set);
         }
         true

@@ -14,29 +14,29 @@ use crate::{Format, LineSettings, Lines, Signal, TapKind, Time};
 impl LinkUnit {
     /// Signals that come beside the bytes.
     pub(crate) fn on_aside(&mut self, side: usize, set: &mut Set) {
+        let now = Time::now();
         let mut any = false;
         while let Some(signal) = self.ports[side].line.aside() {
-            self.on_signal(side, signal, set);
+            self.on_signal(side, signal, now, set);
             any = true;
         }
         if any {
             self.flush(side, set);
-            self.pump(Time::now(), set);
+            self.pump(now, set);
         }
     }
 
     /// A port's own deadline.
     pub(crate) fn on_port_deadline(&mut self, side: usize, now: Time, set: &mut Set) {
         while let Some(signal) = self.ports[side].on_deadline(now, set) {
-            self.on_signal(side, signal, set);
+            self.on_signal(side, signal, now, set);
         }
         self.flush(side, set);
         self.pump(now, set);
     }
 
     /// Something other than bytes came from `from`.
-    pub(super) fn on_signal(&mut self, from: usize, signal: Signal, set: &mut Set) {
-        let now = Time::now();
+    pub(super) fn on_signal(&mut self, from: usize, signal: Signal, now: Time, set: &mut Set) {
         let news = self.ports[from].learn(&signal);
         let lines = self.ports[from].lines();
         match signal {
