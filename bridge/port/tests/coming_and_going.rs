@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use common::{App, PATIENCE, open, open_pty, pattern, runtime, wait_until};
 use hilrig_port::{
-    Event, Events, Happened, Link, LinkOptions, OpenPort, PortState, PortStats, PortUrl, Runtime, Shard, TapKind, tap,
+    Event, Events, Happened, Link, LinkOptions, OpenPort, PortState, PortStats, PortUrl, Runtime, Shard,
+    TapKind, tap,
 };
 
 fn event(events: &mut Events, side: usize, what: Happened) -> Event {

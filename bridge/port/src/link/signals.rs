@@ -187,7 +187,9 @@ impl LinkUnit {
     /// Nobody drives the lines of `side` any more.
     pub(super) fn hang_up(&mut self, side: usize, set: &mut Set) {
         if std::mem::take(&mut self.ports[side].breaking) {
-            self.on_signal(side, Signal::Break(false), Time::now(), set);
+            let now = Time::now();
+            self.on_signal(side, Signal::Break(false), now, set);
+            self.pump(now, set);
         }
         let other = self.ports[1 - side].role();
         // A device keeps its lines: dropping DTR resets many a board.
