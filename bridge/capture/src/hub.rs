@@ -136,9 +136,10 @@ impl Feed {
             return;
         }
         self.report.records += 1;
-        self.report.bytes += record.bytes.len() as u64;
-        if record.kind == TapKind::Lost {
-            self.tap_lost += record.value;
+        match record.kind {
+            TapKind::In | TapKind::Out => self.report.bytes += record.bytes.len() as u64,
+            TapKind::Lost => self.tap_lost += record.value,
+            _ => {}
         }
         self.with(|sink| sink.record(link, record));
     }

@@ -29,8 +29,12 @@ pub struct PcapngSink {
     block: Vec<u8>,
     header: Vec<u8>,
     interfaces: Vec<InterfaceState>,
+    /// Their numbers by place of the link and side: for data, and for all the rest.
+    numbers: Vec<[[Option<u32>; 2]; 2]>,
     /// By place of the link and side: packets and bytes that found no room, and of which the capture does not know yet.
     untold: Vec<[(u64, u64); 2]>,
+    /// The sum of them.
+    lost_packets: u64,
     lost_bytes: u64,
     packets_in_file: u64,
 }
@@ -66,7 +70,9 @@ impl PcapngSink {
             block: Vec::new(),
             header: Vec::new(),
             interfaces: Vec::new(),
+            numbers: Vec::new(),
             untold: Vec::new(),
+            lost_packets: 0,
             lost_bytes: 0,
             packets_in_file: 0,
         };
@@ -93,6 +99,14 @@ impl PcapngSink {
         }
     }
 
+    fn rotate(&mut self) -> io::Result<()> {
+        self.end_file();
+        self.flush()?;
+        self.output.rotate()?;
+        self.begin_file();
+        self.flush()
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         if self.batch.is_empty() {
             return Ok(());
@@ -104,30 +118,35 @@ impl PcapngSink {
 
     /// The interface for what one side of a link does: data, or all the rest. Described when it is first needed.
     fn interface(&mut self, place: usize, side: u8, data: bool) -> u32 {
+        let data = data || self.format == PacketFormat::Rtac;
+        let side = usize::from(side & 1);
+        if let Some(Some(number)) = self.numbers.get(place).map(|sides| sides[side][usize::from(data)]) {
+            return number;
+        }
         let link_type = if data && self.format != PacketFormat::Rtac { EXPORTED_PDU } else { RTAC_SERIAL };
         let Some(info) = self.assembler.links().nth(place) else { return 0 };
-        let (name, description) = (&info.ports[usize::from(side)], description(&info.name, side.into()));
+        let (name, description) = (info.ports[side].clone(), description(&info.name, side));
+        // A link that was started anew is known under another key.
         let known =
-            |i: &InterfaceState| i.link_type == link_type && i.name == *name && i.description == description;
+            |i: &InterfaceState| i.link_type == link_type && i.name == name && i.description == description;
         let found = self.interfaces.iter().position(known).unwrap_or_else(|| {
             let from = self.clock.at(Time::now());
-            blocks::interface(&mut self.batch, link_type, name, &description);
-            self.interfaces.push(InterfaceState {
-                link_type,
-                name: name.clone(),
-                description,
-                seen: Statistics { from, to: from, ..Statistics::default() },
-            });
+            blocks::interface(&mut self.batch, link_type, &name, &description);
+            let seen = Statistics { from, to: from, ..Statistics::default() };
+            self.interfaces.push(InterfaceState { link_type, name, description, seen });
             self.interfaces.len() - 1
         });
+        self.numbers[place][side][usize::from(data)] = Some(found as u32);
         found as u32
     }
 
     fn know(&mut self, info: &LinkInfo) {
         let place = self.assembler.place(info);
-        while self.untold.len() <= place {
-            self.untold.push([(0, 0); 2]);
+        if place < self.numbers.len() {
+            return;
         }
+        self.numbers.resize(place + 1, [[None; 2]; 2]);
+        self.untold.resize(place + 1, [(0, 0); 2]);
         for side in 0..2 {
             self.interface(place, side, true);
         }
@@ -146,15 +165,13 @@ impl PcapngSink {
                 continue;
             }
             if self.packets_in_file > 0 && self.output.is_full(need, made.at) {
-                self.end_file();
-                self.flush()?;
-                self.output.rotate()?;
-                self.begin_file();
+                self.rotate()?;
                 room = self.output.room();
             }
             if !told.is_empty() {
                 self.batch.extend_from_slice(&told);
                 self.untold.fill([(0, 0); 2]);
+                self.lost_packets = 0;
             }
             self.batch.extend_from_slice(&self.block);
             let interface = self.interface_of(made) as usize;
@@ -208,12 +225,16 @@ impl PcapngSink {
         }
         let untold = &mut self.untold[made.link][usize::from(made.side)];
         *untold = (untold.0 + 1, untold.1 + bytes + made.lost);
+        self.lost_packets += 1;
         self.lost_bytes += bytes;
     }
 
     /// Packets that tell what found no room.
     fn untold_blocks(&mut self, at: Time) -> Vec<u8> {
         let mut told = Vec::new();
+        if self.lost_packets == 0 {
+            return told;
+        }
         for place in 0..self.untold.len() {
             for side in 0..2 {
                 let (packets, bytes) = self.untold[place][usize::from(side)];
@@ -269,8 +290,11 @@ impl Sink for PcapngSink {
     fn tick(&mut self, now: Time) -> io::Result<()> {
         self.assembler.tick(now);
         self.drain(Some(now))?;
+        if self.packets_in_file > 0 && self.output.is_full(0, now) {
+            self.rotate()?;
+        }
         if let Some(step) = self.clock.check(now)
-            && self.packets_in_file > 0
+            && !self.interfaces.is_empty()
         {
             self.remark(now, step_comment(step));
             self.flush()?;
