@@ -184,8 +184,8 @@ fn nudge_signal() -> c_int {
 
 extern "C" fn nothing(_: c_int) {}
 
-/// Lets `nudge` and `nudge_each` reach the calling thread.
-pub(crate) fn accept_nudges() {
+/// Makes nudges harmless in this process. To be called before the first one is sent.
+pub(crate) fn prepare_nudges() {
     static HANDLER: Once = Once::new();
     HANDLER.call_once(|| {
         // SAFETY: a zeroed sigaction is a valid one; the handler does nothing, which is safe in any context; without
@@ -196,6 +196,10 @@ pub(crate) fn accept_nudges() {
             libc::sigaction(nudge_signal(), &action, std::ptr::null_mut());
         }
     });
+}
+
+/// Lets nudges reach the calling thread, whatever its parent has blocked.
+pub(crate) fn accept_nudges() {
     // SAFETY: the set is initialised by sigemptyset before it is used; only this thread's mask changes.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
@@ -205,7 +209,7 @@ pub(crate) fn accept_nudges() {
     }
 }
 
-/// Ends the system call in which the thread waits, if it does, provided it accepts nudges.
+/// Ends the system call in which the thread waits, if it does, after `prepare_nudges`.
 pub(crate) fn nudge<T>(thread: &JoinHandle<T>) {
     // SAFETY: the handle is neither joined nor detached, so that its thread id is valid even if the thread has ended.
     unsafe { libc::pthread_kill(thread.as_pthread_t(), nudge_signal()) };

@@ -105,6 +105,7 @@ impl ModemWatch {
     /// Answers the watch and how the line is now; an error means that the port has no modem lines.
     pub(crate) fn start(tty: Arc<OwnedFd>) -> io::Result<(Self, News)> {
         let now = News::read(&tty)?;
+        sys::prepare_nudges();
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), bell });
         let (ring, news) = RingBuffer::new(NEWS);
@@ -199,6 +200,43 @@ mod tests {
         assert_eq!(news(Lines::CTS, 5, 1).pulses(&before), Lines::NONE);
         assert_eq!(news(Lines::NONE, 5, 1).pulses(&before), Lines::NONE);
         assert_eq!(news(Lines::CTS | Lines::DSR, 4, 2).pulses(&before), Lines::NONE);
+    }
+
+    /// A watch whose thread runs `wait` in place of a driver.
+    fn watch_of(wait: impl FnOnce() + Send + 'static) -> ModemWatch {
+        sys::prepare_nudges();
+        let bell = eventfd(0, EventfdFlags::empty()).unwrap();
+        let shared = Arc::new(Shared { stop: AtomicBool::new(false), bell });
+        let (_, news) = RingBuffer::new(1);
+        ModemWatch { thread: Some(std::thread::spawn(wait)), shared, news }
+    }
+
+    #[test]
+    fn a_thread_that_waits_in_the_kernel_is_ended() {
+        let (end, writer) = rustix::pipe::pipe().unwrap();
+        let (sender, ended) = std::sync::mpsc::channel();
+        let watch = watch_of(move || {
+            sys::accept_nudges();
+            sender.send(rustix::io::read(&end, &mut [0u8; 1])).unwrap();
+        });
+        drop(watch);
+        assert_eq!(ended.recv().unwrap(), Err(rustix::io::Errno::INTR));
+        drop(writer);
+    }
+
+    #[test]
+    fn a_thread_that_a_driver_does_not_let_go_does_not_hold_up_the_end() {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (sender, ended) = std::sync::mpsc::channel();
+        let watch = watch_of(move || {
+            // Goes on waiting when it is interrupted.
+            let _ = held.recv();
+            sender.send(()).unwrap();
+        });
+        drop(watch);
+        assert!(ended.try_recv().is_err());
+        drop(release);
+        ended.recv().unwrap();
     }
 
     #[test]

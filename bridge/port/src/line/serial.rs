@@ -315,3 +315,60 @@ fn best_effort(done: io::Result<()>, what: &str, warnings: &mut Vec<String>) {
         warnings.push(format!("the port cannot {what}: {e}; going on without"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Flow;
+    use rustix::event::{PollFd, PollFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::os::unix::ffi::OsStrExt;
+
+    fn pty() -> (OwnedFd, std::path::PathBuf) {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        (master, std::ffi::OsStr::from_bytes(name.as_bytes()).into())
+    }
+
+    #[test]
+    fn a_line_is_set_anew_and_keeps_what_it_cannot_have() {
+        let (_master, path) = pty();
+        let options = SerialOptions { baud: 12_345, ..SerialOptions::default() };
+        let (mut line, warnings) = SerialLine::open(&path, &options, "the port").unwrap();
+        assert_eq!((line.settings().baud, warnings.len()), (12_345, 0));
+        let settings = LineSettings { baud: 250_000, flow: Flow::RtsCts, ..line.settings() };
+        assert_eq!(line.apply(&Signal::Settings(settings)), Some(Signal::Settings(settings)));
+        let termios = tcgetattr(&line.fd).unwrap();
+        assert_eq!(termios.output_speed(), 250_000);
+        assert!(termios.control_modes.contains(ControlModes::CRTSCTS));
+        // A rate that is not known stays; a format that no port has is refused.
+        let unknown = LineSettings { baud: 0, ..settings };
+        assert_eq!(line.apply(&Signal::Settings(unknown)), Some(Signal::Settings(settings)));
+        let wrong = LineSettings { format: "8N1.5".parse().unwrap(), ..settings };
+        assert_eq!(line.apply(&Signal::Settings(wrong)), Some(Signal::Settings(settings)));
+    }
+
+    #[test]
+    fn a_port_without_lines_goes_on_without() {
+        let (master, path) = pty();
+        let (mut line, _) = SerialLine::open(&path, &SerialOptions::default(), "the port").unwrap();
+        assert!(line.aside_fd().is_none() && line.aside().is_none() && line.driven().is_none());
+        assert!(line.decoder().is_none(), "no marks where no error can come");
+        assert_eq!(line.apply(&Signal::Lines(Lines::DTR)), None);
+        assert_eq!(line.apply(&Signal::Break(false)), None, "none has begun");
+        // The kernel takes breaks of a virtual port and does nothing; one that ends at once lasts all the same.
+        assert!(line.apply(&Signal::Break(true)).is_some() && line.apply(&Signal::Break(false)).is_some());
+        let ends = line.deadline().unwrap();
+        line.on_deadline(Time(ends.0 - 1));
+        assert!(line.deadline().is_some());
+        line.on_deadline(ends);
+        assert!(line.deadline().is_none());
+        rustix::io::write(&master, b"old").unwrap();
+        // A flush does not reach what is still on its way.
+        rustix::event::poll(&mut [PollFd::new(&line.fd, PollFlags::IN)], None).unwrap();
+        assert_eq!(line.apply(&Signal::Purge(Purge::Input)), Some(Signal::Purge(Purge::Input)));
+        assert!(rustix::io::read(&line.fd, &mut [0u8; 8]).is_err(), "what had come is gone");
+    }
+}

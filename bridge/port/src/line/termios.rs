@@ -123,3 +123,36 @@ pub(crate) fn actual_baud(tty: impl AsFd, told: u32) -> u32 {
         _ => told,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_bits_are_those_that_a_uart_can_send() {
+        for (format, possible) in [
+            ("5N1.5", true),
+            ("5N2", false),
+            ("5N1", true),
+            ("6N1.5", false),
+            ("8N1.5", false),
+            ("7E2", true),
+        ] {
+            assert_eq!(check_format(format.parse().unwrap()).is_ok(), possible, "{format}");
+        }
+    }
+
+    #[test]
+    fn each_format_has_bits_of_its_own() {
+        let mut seen = std::collections::HashSet::new();
+        for bits in '5'..='8' {
+            for parity in "NEOMS".chars() {
+                for stop in ["1", "2"] {
+                    let format: Format = format!("{bits}{parity}{stop}").parse().unwrap();
+                    assert!(seen.insert(format_bits(format).bits()), "{format}");
+                    assert!(FORMAT.contains(format_bits(format)));
+                }
+            }
+        }
+    }
+}
