@@ -33,7 +33,7 @@ enum Order {
     Attach(LinkInfo, TapReader),
     Detach(LinkKey, u64, SyncSender<()>),
     Add(SinkId, Vec<LinkKey>, Box<dyn Sink>, SyncSender<()>),
-    Join(SinkId, LinkKey),
+    Join(SinkId, LinkKey, SyncSender<()>),
     Report(SinkId, SyncSender<SinkReport>),
     Remove(SinkId, SyncSender<Feed>),
     Stop,
@@ -48,8 +48,8 @@ impl Hub {
         Ok(Self { orders, thread: Some(thread) })
     }
 
-    /// Begins to empty a tap. Records of before are kept for sinks that are added soon, as far as the tap holds them:
-    /// records that no sink wants are thrown away.
+    /// Begins to empty a tap. Records that no sink wants are thrown away, so add the sinks first
+    /// ([`LinkInfo::key`] is known before) or the tap to the link last.
     pub fn attach(&self, link: LinkInfo, reader: TapReader) -> LinkKey {
         let key = link.key();
         self.tell(Order::Attach(link, reader));
@@ -79,7 +79,9 @@ impl Hub {
 
     /// Feeds a sink with one more link, for example one that was started anew.
     pub fn join(&self, sink: SinkId, link: LinkKey) {
-        self.tell(Order::Join(sink, link));
+        let (done, wait) = sync_channel(1);
+        self.tell(Order::Join(sink, link, done));
+        let _ = wait.recv();
     }
 
     /// Gives the sink all that is there, and finishes it. The report of a sink that is not there is empty.
@@ -196,7 +198,11 @@ impl Works {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Attach(info, reader) => self.sources.push(Source { info, reader }),
+            Order::Attach(info, reader) => {
+                let infos = std::slice::from_ref(&info);
+                each(&mut self.feeds, info.key(), |feed| feed.with(|sink| sink.start(infos)));
+                self.sources.push(Source { info, reader });
+            }
             Order::Detach(key, untold, done) => {
                 self.round(u64::MAX);
                 if let Some(i) = self.sources.iter().position(|s| s.info.key() == key) {
@@ -218,13 +224,14 @@ impl Works {
                 self.feeds.insert(id, feed);
                 let _ = done.send(());
             }
-            Order::Join(id, key) => {
+            Order::Join(id, key, done) => {
                 self.round(u64::MAX);
                 let infos = self.infos(&[key]);
                 if let Some(feed) = self.feeds.get_mut(&id) {
                     feed.links.push(key);
                     feed.with(|sink| sink.start(&infos));
                 }
+                let _ = done.send(());
             }
             Order::Report(id, answer) => {
                 let report = self.feeds.get_mut(&id).map(|feed| {
