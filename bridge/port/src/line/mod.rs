@@ -124,6 +124,7 @@ impl Line {
             Self::Serial(line) => line.aside(),
             Self::Pty(line) => line.shim.as_mut().and_then(shim::Shim::aside),
             Self::Loop(line) => line.aside(),
+            Self::Telnet(line) => line.aside(),
             _ => None,
         }
     }

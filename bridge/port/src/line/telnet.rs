@@ -36,6 +36,8 @@ enum End {
         agree_by: Option<Time>,
         break_ends: Option<Time>,
         too_late: bool,
+        /// What was learnt while opening is told.
+        asked: bool,
     },
 }
 
@@ -57,6 +59,7 @@ impl TelnetLine {
             agree_by: Some(Time::now() + AGREEMENT),
             break_ends: None,
             too_late: false,
+            asked: false,
         };
         let mut line = Self { carrier, end };
         let lost = |e: Option<Errno>| PortError::Connect {
@@ -114,7 +117,8 @@ impl TelnetLine {
                     break;
                 }
                 if !data {
-                    while !matches!(client.next(&mut seen, &mut (at..at + 1)), Event::End) {}
+                    let mut one = at..at + 1;
+                    while client.next(&mut seen, &mut one) != Event::End {}
                     at += 1;
                 }
             }
@@ -154,6 +158,17 @@ impl TelnetLine {
             said.push("the remote port has not confirmed its settings".into());
         }
         said
+    }
+
+    /// Once, the lines that the port had when it was opened.
+    pub(crate) fn aside(&mut self) -> Option<Signal> {
+        match &mut self.end {
+            End::Client { client, asked: asked @ false, .. } => {
+                *asked = true;
+                Some(Signal::Lines(client.lines()))
+            }
+            _ => None,
+        }
     }
 
     /// How a client's port is set.
@@ -275,7 +290,7 @@ impl TelnetLine {
 
     /// At `deadline`; asked again until it has nothing more to say.
     pub(crate) fn on_deadline(&mut self, now: Time) -> Option<Signal> {
-        let End::Client { client, agree_by, break_ends, too_late } = &mut self.end else { return None };
+        let End::Client { client, agree_by, break_ends, too_late, .. } = &mut self.end else { return None };
         if agree_by.take_if(|at| *at <= now).is_some() {
             *too_late = !client.agreed();
         }

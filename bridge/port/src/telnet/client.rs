@@ -278,6 +278,11 @@ impl Client {
         self.settings
     }
 
+    /// All lines, as far as known.
+    pub fn lines(&self) -> Lines {
+        self.lines
+    }
+
     /// DTR and RTS, if both are known.
     pub fn driven(&self) -> Option<Lines> {
         self.known.has(DRIVEN).then_some(self.lines & DRIVEN)
