@@ -4,7 +4,7 @@
 
 use std::any::Any;
 
-use crate::Time;
+use crate::{Signal, Time};
 
 /// Largest burst a station may queue at once.
 pub const TX_CAPACITY: usize = 4096;
@@ -84,6 +84,12 @@ pub trait Station: Any + Send {
     /// The line came or went.
     fn on_line(&mut self, now: Time, event: LineEvent, tx: &mut Tx) {
         let _ = (now, event, tx);
+    }
+
+    /// A break, or lines, that it wants at its port now; asked after each call until there is none. What the port
+    /// cannot do is left out.
+    fn take_signal(&mut self) -> Option<Signal> {
+        None
     }
 }
 

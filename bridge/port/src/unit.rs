@@ -187,6 +187,16 @@ impl StationUnit {
     ) -> Option<R> {
         let result = self.call(set, f)?;
         self.flush(set);
+        while let Some(signal) = self.call(set, |station, _| station.take_signal())? {
+            self.port.apply(&signal);
+            // A line with its own framing says it among its bytes.
+            if self.port.presence() == Presence::Here && self.port.wants_flush() {
+                let change = self.port.flush(set);
+                if change != Change::None {
+                    self.on_change(change, set);
+                }
+            }
+        }
         // Asked for last: sending may have told the station that the line is gone.
         self.deadline = self.call(set, |station, _| station.deadline())?;
         Some(result)
