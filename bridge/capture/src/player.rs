@@ -193,11 +193,6 @@ impl Player {
         &self.progress
     }
 
-    /// A break, or lines, to set at the port now. Ask after each call.
-    pub fn take_signal(&mut self) -> Option<Signal> {
-        self.signals.pop_front()
-    }
-
     fn running(&self) -> Option<Time> {
         self.progress.started.filter(|_| self.progress.outcome.is_none())
     }
@@ -369,6 +364,10 @@ impl Station for Player {
         let send = (self.next < self.steps.len() && self.answered())
             .then(|| self.due(start, self.next).max(self.hold));
         [send, self.patience_ends(start)].into_iter().flatten().min()
+    }
+
+    fn take_signal(&mut self) -> Option<Signal> {
+        self.signals.pop_front()
     }
 
     fn on_line(&mut self, now: Time, event: LineEvent, tx: &mut Tx) {
