@@ -73,7 +73,7 @@ class Probe(Program):
     def stats(self):
         """The figures of port a, as numbers and words."""
         text = self.tell("stats", "stats a (.*)$").group(1)
-        return {name: value for name, value in re.findall(r"(\w+): (\w+)", text)}
+        return {name: value for name, value in re.findall(r"(\w+): (?:Lines\()?(\w+)", text)}
 
     def flow(self):
         """What went from a to b and from b to a."""
@@ -319,6 +319,26 @@ def cdc_acm_tells_lines_and_breaks(vm):
     other.quit()
     lines_become(probe, 0)
     probe.quit()
+    bind(vm, "")
+
+
+@case
+def cdc_acm_lines_and_breaks_cross_a_network(vm):
+    gadget(vm)
+    server = Probe(vm, "/dev/ttyACM0", "rfc2217-listen:127.0.0.1:7000")
+    client = Probe(vm, "rfc2217:127.0.0.1:7000", "/dev/ttyS2")
+    other = Probe(vm, "/dev/ttyGS0", "pty:other")
+    lines_become(client, 0x06)
+    other.tell("break a 30")
+    client.until("event a Break")
+    client.tell("lines a dtr=off rts=off")
+    wait_for("DTR and RTS of the device", lambda: int(server.stats()["lines"]) & 0x18 == 0)
+    vm.far.send(b"through \xff\x00 all")
+    wait_for("bytes at the other end", lambda: other.flow()[0]["bytes_in"] == 14)
+    other.quit()
+    lines_become(client, 0)
+    client.quit()
+    server.quit()
     bind(vm, "")
 
 
