@@ -77,9 +77,9 @@ class Probe(Program):
 
     def flow(self):
         """What went from a to b and from b to a."""
-        text = self.tell("stats", "stats link (.*)$").group(1)
-        both = text.split("DirectionSnapshot")[1:]
-        return [{name: int(value) for name, value in re.findall(r"(\w+): (\d+)", one)} for one in both]
+        self.tell("stats", "stats a ")
+        ways = [self.until(f"stats {way} (.*)$").group(1) for way in ("a->b", "b->a")]
+        return [{name: int(value) for name, value in re.findall(r"(\w+): (\d+)", way)} for way in ways]
 
     def quit(self):
         self.vm.sh(f"echo quit >{self.name}.in")

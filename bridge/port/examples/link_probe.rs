@@ -118,7 +118,12 @@ fn obey(line: &str, shard: &Shard, link: &Link) -> Result<(), Fault> {
             for (name, stats) in ["a", "b"].iter().zip(link.ports()) {
                 say(&format!("stats {name} {:?}", stats.snapshot()));
             }
-            say(&format!("stats link {:?}", link.stats()));
+            for (way, d) in ["a->b", "b->a"].iter().zip(link.stats().directions) {
+                say(&format!(
+                    "stats {way} bytes_in: {}, bytes_out: {}, discarded_bytes: {}, pending: {}",
+                    d.bytes_in, d.bytes_out, d.discarded_bytes, d.pending
+                ));
+            }
         }
         _ => return Err("no such command".into()),
     }
