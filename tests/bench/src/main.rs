@@ -6,6 +6,7 @@ mod client;
 mod contract;
 mod line;
 mod many;
+mod pacing;
 mod programs;
 mod report;
 
@@ -27,6 +28,8 @@ struct Arguments {
 enum What {
     /// `hilrig link` against C loops, socat, gensiot and ser2net: latency, CPU, system calls, throughput, many links
     Bridge(bridge::Options),
+    /// A virtual pair at 9600 baud against tokio's timers: how late bytes are released
+    Pacing(pacing::Options),
     /// `status.get` of the daemon against a plain Python server: latency, also during a 10 s action
     Contract(contract::Options),
 }
@@ -55,6 +58,7 @@ impl From<rustix::io::Errno> for Failure {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Bridge(options) => bridge::run(&options),
+        What::Pacing(options) => pacing::run(&options),
         What::Contract(options) => contract::run(&options),
     };
     match outcome {
