@@ -1,0 +1,145 @@
+//! Clients of ours at a `rfc2217-listen:` port: gensio, clients that die, and one too many.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+
+use hilrig_tests::{Sandbox, finish, need, repository, wait_for};
+
+use crate::{Peer, connect, free};
+
+/// The Python that has gensio, if there is one: the system's, where packages put it.
+fn python_with_gensio() -> Option<&'static str> {
+    ["python3", "/usr/bin/python3"].into_iter().find(|python| {
+        let mut ask = Command::new(python);
+        ask.args(["-c", "import gensio"]);
+        finish(ask).code == Some(0)
+    })
+}
+
+#[test]
+fn gensio_has_every_setting_answered() {
+    if !need("python3") {
+        return;
+    }
+    let Some(python) = python_with_gensio() else {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "python3-gensio is missing");
+        eprintln!("skipped: python3-gensio is missing");
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let at = free();
+    let _links = sandbox.links(&["link", &format!("rfc2217-listen:{at}"), "loop:"], 1);
+    let mut client = Command::new("timeout");
+    client.args(["60", python]).arg(repository().join("tests/rfc2217/gensio_client.py"));
+    client.arg(at.port().to_string());
+    let done = finish(client);
+    let mut answered = 0;
+    for line in done.stdout.lines().filter(|l| !l.starts_with("modemstates")) {
+        let (setting, answer) = line.rsplit_once(' ').unwrap();
+        let (name, asked) = setting.split_once(' ').unwrap();
+        // 0 asks how it is.
+        let expected = if asked == "0" { "250000" } else { asked };
+        assert_eq!(answer, expected, "{name}: {done:?}");
+        answered += 1;
+    }
+    assert_eq!(answered, 25, "{done:?}");
+    // Nothing at first; then, for the loopback, DSR and DCD with DTR, and CTS with RTS.
+    let states = done.stdout.lines().find_map(|l| l.strip_prefix("modemstates ")).unwrap();
+    assert!(states.starts_with('0') && states.ends_with("177"), "{done:?}");
+}
+
+/// Whether what is said comes back within the patience of a test.
+#[track_caller]
+fn echoes(mut client: &TcpStream, word: &[u8]) {
+    client.write_all(word).unwrap();
+    // Negotiation comes first.
+    let mut seen = Vec::new();
+    while !seen.windows(word.len()).any(|part| part == word) {
+        let mut some = [0; 256];
+        let n = client.read(&mut some).expect("an answer");
+        assert!(n > 0, "hung up on");
+        seen.extend_from_slice(&some[..n]);
+    }
+}
+
+/// Waits for the other side to hang up.
+#[track_caller]
+fn is_hung_up_on(mut client: &TcpStream) {
+    let mut some = [0; 256];
+    while !matches!(client.read(&mut some), Ok(0) | Err(_)) {}
+}
+
+fn server(sandbox: &Sandbox, policy: &str) -> (hilrig_tests::Links, SocketAddr) {
+    let at = free();
+    (sandbox.links(&["link", &format!("rfc2217-listen:{at}?policy={policy}"), "loop:"], 1), at)
+}
+
+#[test]
+fn a_second_client_is_turned_away_and_the_first_never_notices() {
+    let sandbox = Sandbox::new();
+    let (_links, at) = server(&sandbox, "refuse");
+    let first = connect(at);
+    echoes(&first, b"first");
+    for _ in 0..3 {
+        is_hung_up_on(&connect(at));
+        echoes(&first, b"still first");
+    }
+    // Free at once when the first has gone.
+    drop(first);
+    wait_for("the next client's turn", || {
+        let mut next = connect(at);
+        next.write_all(b"x").ok()?;
+        (next.read(&mut [0; 64]).ok()? > 0).then_some(())
+    });
+}
+
+#[test]
+fn a_second_client_takes_the_place_of_the_first() {
+    let sandbox = Sandbox::new();
+    let (_links, at) = server(&sandbox, "kick");
+    let mut client = connect(at);
+    for _ in 0..5 {
+        echoes(&client, b"mine");
+        let next = connect(at);
+        is_hung_up_on(&client);
+        client = next;
+    }
+    echoes(&client, b"mine");
+}
+
+#[test]
+fn a_client_that_is_killed_leaves_the_port_to_the_next() {
+    if !need("socat") {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let (_links, at) = server(&sandbox, "refuse");
+    for _ in 0..5 {
+        // It breaks off in the middle of a command, with a break on the line.
+        let mut client = Peer::start(Command::new("socat").args([
+            "-u",
+            r"SYSTEM:printf '\\377\\373\\054\\377\\372\\054\\005\\005\\377\\360\\377\\372\\054'; sleep 100",
+            &format!("TCP:{at}"),
+        ]));
+        // It is there when another one is refused.
+        wait_for("the client that will be killed", || {
+            let mut other = connect(at);
+            (other.read(&mut [0; 64]).ok()? == 0).then_some(())
+        });
+        client.kill9();
+        wait_for("the port to be free", || {
+            let mut next = connect(at);
+            next.write_all(b"x").ok()?;
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"x") {
+                let mut some = [0; 64];
+                match next.read(&mut some) {
+                    Ok(n) if n > 0 => seen.extend_from_slice(&some[..n]),
+                    _ => return None,
+                }
+            }
+            Some(())
+        });
+    }
+}
