@@ -376,3 +376,9 @@ def a_port_is_pulled_while_it_is_busy(vm):
     probe.quit()
     plug(vm)
     adapter(vm)
+
+
+@case
+def the_kernel_has_nothing_to_complain_about(vm):
+    said = vm.sh("dmesg | grep -E 'BUG|Oops|WARNING|hung|refcount'", code=None).strip()
+    expect(not said, said)

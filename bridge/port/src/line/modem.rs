@@ -54,6 +54,11 @@ pub(crate) fn set_lines(tty: impl AsFd, mask: Lines, values: Lines) -> io::Resul
     lines(tty)
 }
 
+/// What the driver has counted, if it counts.
+fn counts(tty: &OwnedFd) -> Option<LineCounts> {
+    sys::line_counts(tty).ok().map(LineCounts::of_errors_and_lines)
+}
+
 /// How the line is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct News {
@@ -63,11 +68,9 @@ pub(crate) struct News {
 
 impl News {
     fn read(tty: &OwnedFd) -> io::Result<Self> {
-        // Counters are a driver's own affair.
-        Ok(Self {
-            lines: lines(tty)?,
-            counts: sys::line_counts(tty).unwrap_or_default().of_errors_and_lines(),
-        })
+        // First the counters, so that a change meanwhile is counted the next time.
+        let counts = counts(tty).unwrap_or_default();
+        Ok(Self { lines: lines(tty)?, counts })
     }
 
     /// Lines that went and came back since `before`, as far as the driver counts. One edge alone is no pulse: an
@@ -159,6 +162,8 @@ fn watch(tty: &OwnedFd, shared: &Shared, mut ring: Producer<News>, mut last: New
     while !shared.stop.load(Ordering::Acquire) {
         if can_wait {
             match sys::await_modem_lines(tty, ALL).map_err(|e| e.raw_os_error()) {
+                // The lines of a USB adapter are not asked for over the bus to no purpose.
+                Err(Some(libc::EINTR)) if counts(tty) == Some(last.counts) => continue,
                 Ok(()) | Err(Some(libc::EINTR)) => {}
                 Err(Some(libc::ENOTTY | libc::EINVAL | libc::EOPNOTSUPP)) => can_wait = false,
                 // Unplugged; the shard hears of that from the port itself.
