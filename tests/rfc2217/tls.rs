@@ -74,7 +74,7 @@ fn a_listener_serves_openssl_and_asks_for_certificates() {
     let mut heard = Vec::new();
     stranger.stdout.take().unwrap().read_to_end(&mut heard).unwrap();
     stranger.wait().unwrap();
-    assert_eq!(heard, []);
+    assert!(heard.is_empty(), "{heard:?}");
     let mut plain = wait_for("the listener", || TcpStream::connect(at).ok());
     plain.set_read_timeout(Some(PATIENCE)).unwrap();
     plain.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
