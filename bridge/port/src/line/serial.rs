@@ -36,6 +36,9 @@ const LINGER: Duration = Duration::from_millis(500);
 const UNMEASURED: Duration = Duration::from_micros(200);
 const SHORT_BREAK: Duration = Duration::from_millis(20);
 
+/// How far the actual baud rate may be off, in percent, before that is worth a word.
+const TOLERANCE: u64 = 2;
+
 #[derive(Debug)]
 pub(crate) struct SerialLine {
     pub(crate) fd: Arc<OwnedFd>,
