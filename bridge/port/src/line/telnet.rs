@@ -269,7 +269,7 @@ impl TelnetLine {
         match &mut self.end {
             End::Server(server) => {
                 server.show(signal);
-                None
+                Some(*signal)
             }
             End::Client { client, .. } => client.apply(signal),
         }
