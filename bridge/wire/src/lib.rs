@@ -2,12 +2,24 @@
 //! collisions, and faults on purpose. Sans-IO; opens nothing and knows no clock.
 
 mod core;
+mod fault;
+mod frames;
+mod notes;
+mod prepare;
+mod queue;
 mod report;
 mod rule;
+mod rules;
+mod shelf;
+mod sim;
 mod spec;
 mod text;
+mod trigger;
+mod uart;
+mod wire;
 
-pub use crate::core::{Armed, LinkCore, Prepared};
+pub use crate::core::{Armed, LinkCore};
+pub use prepare::Prepared;
 pub use report::{FIRINGS_KEPT, Firing, RuleReport};
 pub use rule::{
     Corrupt, Effect, FaultRule, Insert, Line, LineDrop, Mark, Reorder, RuleError, Speed, Unit, Way, When,
