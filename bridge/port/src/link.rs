@@ -178,20 +178,34 @@ impl LinkUnit {
                     flow.fresh = true;
                     self.carry(from, set);
                 }
-                Input::Signals(signals) => {
-                    let now = Time::now();
-                    for signal in signals.into_iter().flatten() {
-                        self.on_signal(from, signal, now, set);
-                    }
-                    self.flush(from, set);
-                    self.pump(now, set);
-                }
+                Input::Signals(signals) => self.on_status(from, signals, set),
                 Input::Change(change) => return self.note(from, change, set),
             }
             // Only TLS reads ahead; for all others this is one read an event.
             if !self.ports[from].line.buffered() || !self.ports[from].reading() {
                 return;
             }
+        }
+    }
+
+    /// Signals that came in place of bytes.
+    fn on_status(&mut self, from: usize, signals: [Option<Signal>; 2], set: &mut Set) {
+        let now = Time::now();
+        for signal in signals.into_iter().flatten() {
+            self.on_signal(from, signal, now, set);
+        }
+        self.flush(from, set);
+        self.pump(now, set);
+        self.on_aside(from, set);
+    }
+
+    /// The bell has rung while the port is not read.
+    pub(crate) fn on_bell(&mut self, from: usize, set: &mut Set) {
+        // Room for the status alone, which lies before what waits in the buffer.
+        match self.ports[from].input(&mut self.flows[from].buffer, 0, set) {
+            Input::Bytes(_) => {}
+            Input::Signals(signals) => self.on_status(from, signals, set),
+            Input::Change(change) => self.note(from, change, set),
         }
     }
 
@@ -384,12 +398,15 @@ impl LinkUnit {
             Change::Came => {
                 self.tell(side, Happened::Came, Time::now(), set);
                 self.greet(side, set);
+                self.on_aside(side, set);
             }
             Change::Left => {
                 self.tell(side, Happened::Left, Time::now(), set);
                 self.drop_raw(side);
                 self.discard_towards(side, set);
+                self.on_aside(side, set);
                 self.hang_up(side, set);
+                self.ports[side].line.vacant();
                 let change = self.ports[side].look(set);
                 self.note(side, change, set);
             }

@@ -59,8 +59,8 @@ impl OpenPort {
                 let path = ports::find_usb(*vendor, *product, number.as_deref(), &port)?;
                 serial(SerialLine::open(&path, options, &port)?, &mut settings, &mut warnings)
             }
-            PortUrl::Pty { name, format, .. } => (
-                Line::Pty(PtyLine::open(name, *format, &port, runtime)?),
+            PortUrl::Pty { name, format, shim } => (
+                Line::Pty(PtyLine::open(name, *format, *shim, &port, runtime)?),
                 PortStats::new(PortState::Open, false, 0, 1),
             ),
             PortUrl::Tcp { host, port: number, tls: None } => (

@@ -204,6 +204,8 @@ impl Port {
         let mut flags = EventFlags::empty();
         flags.set(EventFlags::IN, self.read && !self.line.full());
         flags.set(EventFlags::OUT, self.write && !self.line.held() || self.line.unsent());
+        // The preload library's bell is heard while nothing is read, too.
+        flags.set(EventFlags::PRI, self.presence == Presence::Here && self.line.rings());
         if flags.is_empty() {
             // A hang-up is reported whether wanted or not; once is enough while we cannot read on.
             flags = EventFlags::ONESHOT;
@@ -250,9 +252,9 @@ impl Port {
     }
 
     fn packet(&mut self, status: u8) -> [Option<Signal>; 2] {
-        use crate::line::pty::{PACKET_FLUSH_READ, PACKET_FLUSH_WRITE, PACKET_IOCTL};
+        use crate::line::pty::{PACKET_FLUSH_READ, PACKET_FLUSH_WRITE};
         let Line::Pty(line) = &mut self.line else { return [None, None] };
-        let settings = if status & PACKET_IOCTL != 0 { line.settings(Time::now()) } else { None };
+        let settings = line.packet(status);
         let purge = match (status & PACKET_FLUSH_READ != 0, status & PACKET_FLUSH_WRITE != 0) {
             (true, true) => Some(Purge::Both),
             (true, false) => Some(Purge::Input),
@@ -494,6 +496,7 @@ impl Port {
         if change == Change::None && self.presence == Presence::Away {
             // Gone without a trace, but for an exclusiveness that would lock the port.
             let done = self.reset(set);
+            self.line.vacant();
             self.stats.opens.add(1);
             if let Err(e) = done {
                 return self
@@ -506,6 +509,9 @@ impl Port {
 
     fn arrive(&mut self, set: &mut Set, presence: Presence) -> Change {
         self.presence = presence;
+        if let Line::Pty(_) = &self.line {
+            self.line.connected();
+        }
         self.stats.set_peer_open(true);
         self.stats.opens.add(1);
         self.stats.set_state(PortState::Open);

@@ -70,6 +70,7 @@ impl Runtime {
     pub fn sweep(&self) -> Vec<PathBuf> {
         let mut removed = Vec::new();
         sweep_dir(&self.dir, 0, &mut removed);
+        crate::line::shim::sweep(&self.dir);
         removed
     }
 }

@@ -11,6 +11,8 @@ use std::thread::JoinHandle;
 
 use rustix::ioctl::{Getter, IntegerSetter, NoArg, Opcode, Setter, ioctl};
 
+use crate::line::shim::page::{self, Page};
+
 /// The kernel wants our packet byte first in each read of a PTY master (TIOCPKT).
 pub(crate) fn packet_mode(master: impl AsFd) -> io::Result<()> {
     const TIOCPKT: Opcode = libc::TIOCPKT as Opcode;
@@ -250,4 +252,51 @@ impl Drop for NudgeTimer {
         // SAFETY: the timer is ours, alive, and not used afterwards.
         unsafe { libc::timer_delete(self.0) };
     }
+}
+
+/// A page shared with the programs that use a virtual port.
+#[derive(Debug)]
+pub(crate) struct SharedPage(std::ptr::NonNull<Page>);
+
+// SAFETY: a page is nothing but atomics, and stays mapped until the only owner of this drops it.
+unsafe impl Send for SharedPage {}
+// SAFETY: as above.
+unsafe impl Sync for SharedPage {}
+
+impl SharedPage {
+    /// Maps a file of at least one page.
+    pub(crate) fn map(file: &std::fs::File) -> io::Result<Self> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        if file.metadata()?.len() < page::SIZE as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a mapping at a place of the kernel's choice touches nothing that exists.
+        let at = unsafe { mmap(std::ptr::null_mut(), page::SIZE, access, MapFlags::SHARED, file, 0) }?;
+        std::ptr::NonNull::new(at.cast()).map(Self).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+impl std::ops::Deref for SharedPage {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        // SAFETY: mapped, aligned to a page, and larger than a `Page`, of which any bytes are a valid one; others
+        // change it only as atomics, and nobody makes the file shorter.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map` with this size; no reference to it can outlive its owner.
+        let _ = unsafe { rustix::mm::munmap(self.0.as_ptr().cast(), page::SIZE) };
+    }
+}
+
+/// Sends SIGINT to the foreground of the terminal behind a PTY master, if it is one's controlling terminal.
+pub(crate) fn interrupt(master: impl AsFd) -> io::Result<()> {
+    const TIOCSIG: Opcode = libc::TIOCSIG as Opcode;
+    // SAFETY: TIOCSIG takes the signal by value.
+    unsafe { ioctl(master, IntegerSetter::<TIOCSIG>::new_usize(libc::SIGINT as usize)) }.map_err(Into::into)
 }

@@ -81,7 +81,13 @@ impl Unit {
                     Self::Station(station) => station.on_readable(set),
                 }
             }
-        } else if flags.intersects(BROKEN) {
+        } else if flags.contains(EventFlags::PRI)
+            && let Self::Link(link) = self
+        {
+            link.on_bell(side, set);
+        } else if flags.intersects(BROKEN)
+            && let Some(port) = self.port(side)
+        {
             port.hung_up(set);
             if let Self::Link(link) = self {
                 link.discard_towards(side, set);
@@ -255,7 +261,12 @@ impl StationUnit {
                         }
                     }
                 }
-                Input::Signals(signals) => signals.into_iter().flatten().for_each(|s| self.on_signal(s)),
+                Input::Signals(signals) => {
+                    signals.into_iter().flatten().for_each(|s| self.on_signal(s));
+                    while let Some(signal) = self.port.line.aside() {
+                        self.on_signal(signal);
+                    }
+                }
                 Input::Change(change) => ended = change,
             }
             // Only TLS reads ahead; for all others this is one read an event.
@@ -320,6 +331,7 @@ impl StationUnit {
     fn on_change(&mut self, change: Change, set: &mut Set) {
         self.tell(change, set);
         if change == Change::Left {
+            self.port.line.vacant();
             let change = self.port.look(set);
             self.tell(change, set);
         }

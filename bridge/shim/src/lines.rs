@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_ulong, c_void};
 use std::sync::atomic::Ordering;
 
-use crate::page::{Page, count, purge, tiocm};
+use crate::page::{Page, count, tiocm};
 use crate::sys::{self, Woke, fail};
 use crate::{find, pace};
 
@@ -129,15 +129,10 @@ pub fn flush(fd: c_int, page: &Page, queue: c_int) -> c_int {
     // SAFETY: TCFLSH takes its argument by value.
     let r = unsafe { sys::ioctl(fd, libc::TCFLSH, queue as c_ulong as *mut c_void) };
     if r == 0 {
-        let what = match queue {
-            libc::TCIFLUSH => purge::INPUT,
-            libc::TCOFLUSH => purge::OUTPUT,
-            _ => purge::INPUT | purge::OUTPUT,
-        };
-        if what & purge::OUTPUT != 0 {
+        if queue != libc::TCIFLUSH {
             page.sent_at.store(0, Ordering::Release);
         }
-        page.purged.fetch_or(what, Ordering::AcqRel);
+        // The kernel has told hilrig which queue it was.
         ask(fd, page);
     }
     r

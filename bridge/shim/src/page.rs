@@ -64,11 +64,6 @@ pub mod count {
     pub const ALL: usize = 11;
 }
 
-pub mod purge {
-    pub const INPUT: u32 = 1;
-    pub const OUTPUT: u32 = 2;
-}
-
 #[repr(C)]
 #[derive(Debug)]
 pub struct Page {
@@ -91,8 +86,6 @@ pub struct Page {
     pub settings: AtomicU32,
     /// Counts the beginnings and ends of breaks: odd while one lasts.
     pub breaks: AtomicU32,
-    /// What the application has thrown away since the last answer (`purge`).
-    pub purged: AtomicU32,
 
     /// The lines the application senses (`tiocm`).
     pub inputs: AtomicU32,

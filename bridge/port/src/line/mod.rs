@@ -111,18 +111,22 @@ impl Line {
     pub(crate) fn aside_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Serial(line) => line.aside_fd(),
-            Self::Pty(line) => line.shim.as_ref().and_then(shim::Shim::fd),
             Self::Loop(line) => Some(line.bell.as_fd()),
             _ => None,
         }
     }
 
-    /// The next signal that came beside the bytes. Asked until there is none when `aside_fd` is readable, and once
-    /// after the line is taken into a shard.
+    /// Whether a far end rings by the packet status of the line.
+    pub(crate) fn rings(&self) -> bool {
+        matches!(self, Self::Pty(PtyLine { shim: Some(_), .. }))
+    }
+
+    /// The next signal that came beside the bytes. Asked until there is none when `aside_fd` is readable, after each
+    /// `Read::Packet`, when a far end has come or left, and once after the line is taken into a shard.
     pub(crate) fn aside(&mut self) -> Option<Signal> {
         match self {
             Self::Serial(line) => line.aside(),
-            Self::Pty(line) => line.shim.as_mut().and_then(shim::Shim::aside),
+            Self::Pty(line) => line.aside(),
             Self::Loop(line) => line.aside(),
             Self::Telnet(line) => line.aside(),
             _ => None,
@@ -196,7 +200,12 @@ impl Line {
         match done {
             Ok(0) if packet => Read::Nothing,
             Ok(n) if packet => match buffer[0] {
-                0 if n > 1 => Read::Bytes(n - 1),
+                0 if n > 1 => {
+                    if let Self::Pty(PtyLine { shim: Some(shim), .. }) = self {
+                        shim.took(n - 1);
+                    }
+                    Read::Bytes(n - 1)
+                }
                 0 => Read::Nothing,
                 status => Read::Packet(status),
             },
@@ -215,7 +224,7 @@ impl Line {
             Self::Telnet(line) => return line.write(bytes),
             Self::Tls(line) => return line.write(bytes),
             Self::Serial(line) => rustix::io::write(&line.fd, bytes),
-            Self::Pty(line) => rustix::io::write(&line.master, bytes),
+            Self::Pty(line) => line.write(bytes),
             Self::Loop(line) => rustix::io::write(&line.pipe, bytes),
             Self::Socket(carrier) => carrier.send(bytes),
             Self::Gone => return Write::Ended(None),
@@ -232,6 +241,7 @@ impl Line {
         match self {
             Self::Telnet(line) => line.unsent(),
             Self::Tls(line) => line.unsent(),
+            Self::Pty(line) => line.shim.as_ref().is_some_and(|shim| shim.unsent()),
             _ => false,
         }
     }
@@ -255,6 +265,7 @@ impl Line {
         match self {
             Self::Telnet(line) => line.flush(),
             Self::Tls(line) => line.flush(),
+            Self::Pty(line) => line.flush().map_or_else(|e| Write::Ended(Some(e)), |()| Write::Took(0)),
             _ => Write::Took(0),
         }
     }
@@ -267,12 +278,24 @@ impl Line {
         }
     }
 
-    /// A listening line has a new client: framing begins anew.
+    /// A far end has come: framing begins anew.
     pub(crate) fn connected(&mut self) {
         match self {
             Self::Telnet(line) => line.connected(),
             Self::Tls(line) => line.connected(),
+            Self::Pty(line) => {
+                if let Some(shim) = &mut line.shim {
+                    shim.arrived();
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// The far end has left, and all that follows from it is done.
+    pub(crate) fn vacant(&self) {
+        if let Self::Pty(PtyLine { shim: Some(shim), .. }) = self {
+            shim.vacant();
         }
     }
 
@@ -282,7 +305,7 @@ impl Line {
     pub(crate) fn apply(&mut self, signal: &Signal) -> Option<Signal> {
         match self {
             Self::Serial(line) => line.apply(signal),
-            Self::Pty(line) => line.shim.as_mut().and_then(|shim| shim.apply(signal)),
+            Self::Pty(line) => line.apply(signal),
             Self::Loop(line) => line.apply(signal),
             Self::Telnet(line) => line.apply(signal),
             Self::Socket(_) | Self::Tls(_) | Self::Gone => None,
@@ -292,14 +315,8 @@ impl Line {
     /// Result of a signal that this line's far end brought, from the other port; also said once, when a far end has
     /// come, for the device's lines (DTR, RTS) and settings as they are.
     pub(crate) fn answer(&mut self, signal: &Signal) {
-        match self {
-            Self::Telnet(line) => line.answer(signal),
-            Self::Pty(line) => {
-                if let Some(shim) = &mut line.shim {
-                    shim.answer(signal);
-                }
-            }
-            _ => {}
+        if let Self::Telnet(line) = self {
+            line.answer(signal);
         }
     }
 

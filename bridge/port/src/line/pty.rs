@@ -22,9 +22,9 @@ use rustix::termios::{
     tcsetattr,
 };
 
-use super::shim::Shim;
+use super::shim::{News, Shim, page};
 use crate::runtime::{LockFile, lock_beside};
-use crate::{Flow, Format, LineSettings, PortError, Runtime, StopBits, Time, sys};
+use crate::{Flow, Format, LineSettings, PortError, Runtime, Signal, StopBits, Time, sys};
 
 /// Packet bits: the application has set the line, has thrown away what came or what it sent.
 pub(crate) const PACKET_IOCTL: u8 = 0x40;
@@ -34,7 +34,7 @@ pub(crate) const PACKET_FLUSH_WRITE: u8 = 0x02;
 /// The line's speed while nobody has it open. Debian's and Ubuntu's tcsetattr fails if it was asked for parity,
 /// which a PTY does not take, and nothing else it was asked for had an effect either: against this odd speed the
 /// first setting always has one.
-const POISON_BAUD: u32 = 38_401;
+const POISON_BAUD: u32 = page::UNSET_BAUD;
 
 /// The same while somebody has it open, for whoever opens it next and sooner than a shard can react to the last
 /// user's leaving: echo flags without meaning on a line that does not echo, which every program that wants a raw
@@ -56,7 +56,7 @@ pub(crate) struct PtyLine {
     seen: Option<LineSettings>,
     /// Word length and parity in place of those that a PTY hides, if they were said.
     format: Option<Format>,
-    pub(crate) shim: Option<Shim>,
+    pub(crate) shim: Option<Box<Shim>>,
     /// When to put our flags back.
     pub(crate) settle_at: Option<Time>,
     /// Dropped last, when the name is gone.
@@ -84,6 +84,7 @@ impl PtyLine {
     pub(crate) fn open(
         name: &str,
         format: Option<Format>,
+        shim: bool,
         port: &str,
         runtime: &Runtime,
     ) -> Result<Self, PortError> {
@@ -100,17 +101,10 @@ impl PtyLine {
             }
         }
         let (master, slave, unused) = create().map_err(|e| PortError::io(&port, "make a virtual port", e))?;
-        let line = Self {
-            master,
-            slave,
-            link,
-            unused,
-            seen: None,
-            format,
-            shim: None,
-            settle_at: None,
-            _lock: lock,
-        };
+        let shim = shim.then(|| Shim::open(runtime, &slave).map(Box::new)).transpose();
+        let shim = shim.map_err(|e| PortError::io(&port, "make the page for the preload library", e))?;
+        let line =
+            Self { master, slave, link, unused, seen: None, format, shim, settle_at: None, _lock: lock };
         line.publish().map_err(|e| PortError::io(&port, "make its name", e))?;
         Ok(line)
     }
@@ -152,6 +146,62 @@ impl PtyLine {
         self.format.is_none() && self.shim.is_none()
     }
 
+    /// What an application with the preload library did. Asked until there is none, which answers it.
+    pub(crate) fn aside(&mut self) -> Option<Signal> {
+        loop {
+            return Some(match self.shim.as_mut()?.news()? {
+                News::Lines(lines) => Signal::Lines(lines),
+                News::Break(on) => Signal::Break(on),
+                // That of hilrig's own is not put back: the library keeps it.
+                News::Settings => match tcgetattr(&self.master).ok().and_then(|t| self.note(&t)) {
+                    Some(settings) => Signal::Settings(settings),
+                    None => continue,
+                },
+            });
+        }
+    }
+
+    /// A status byte has come: settings by an application without the preload library, which rings by the same bell.
+    pub(crate) fn packet(&mut self, status: u8) -> Option<LineSettings> {
+        if let Some(shim) = &self.shim {
+            if status & PACKET_FLUSH_WRITE != 0 {
+                shim.flushed();
+            }
+            if shim.rung() {
+                return None;
+            }
+        }
+        if status & PACKET_IOCTL != 0 { self.settings(Time::now()) } else { None }
+    }
+
+    /// Shows an application lines, a break or an error; without the preload library a PTY cannot.
+    pub(crate) fn apply(&mut self, signal: &Signal) -> Option<Signal> {
+        let shim = self.shim.as_mut()?;
+        match signal {
+            Signal::Lines(lines) => shim.show(*lines),
+            Signal::Break(false) => {}
+            Signal::Break(true) => {
+                if shim.on_break(tcgetattr(&self.master).ok()?.input_modes) {
+                    let _ = sys::interrupt(&self.master);
+                }
+            }
+            Signal::Error(error) => shim.on_error(*error, tcgetattr(&self.master).ok()?.input_modes),
+            Signal::Settings(_) | Signal::Purge(_) | Signal::Unplug(_) => return None,
+        }
+        Some(*signal)
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        match &mut self.shim {
+            Some(shim) => shim.write(&self.master, bytes),
+            None => rustix::io::write(&self.master, bytes),
+        }
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Errno> {
+        self.shim.as_mut().map_or(Ok(()), |shim| shim.flush(&self.master))
+    }
+
     /// Reads what the application has set, if that is news.
     pub(crate) fn settings(&mut self, now: Time) -> Option<LineSettings> {
         let termios = tcgetattr(&self.master).ok()?;
@@ -166,7 +216,8 @@ impl PtyLine {
         };
         let two = termios.control_modes.contains(ControlModes::CSTOPB);
         let stop_bits = if two { StopBits::Two } else { StopBits::One };
-        let format = Format { stop_bits, ..self.format.unwrap_or_default() };
+        let own = self.shim.as_ref().and_then(|shim| shim.format(termios.control_modes, stop_bits));
+        let format = own.unwrap_or(Format { stop_bits, ..self.format.unwrap_or_default() });
         let flow = if termios.control_modes.contains(ControlModes::CRTSCTS) {
             Flow::RtsCts
         } else if termios.input_modes.intersects(InputModes::IXON | InputModes::IXOFF) {
@@ -224,6 +275,9 @@ impl PtyLine {
             // Exclusive, and we are not privileged to open it: nobody else can either. Start over with a new PTY.
             Err(Errno::BUSY) if self.visit() != Visit::Here => {
                 (self.master, self.slave, self.unused) = create()?;
+                if let Some(shim) = &mut self.shim {
+                    shim.moved(&self.slave)?;
+                }
                 self.publish()?;
                 Ok(Unlock::Renewed)
             }
