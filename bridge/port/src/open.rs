@@ -119,6 +119,14 @@ impl OpenPort {
         Ok(Self { url: url.clone(), fresh, keeps, settings, warnings, line })
     }
 
+    /// A port that is not there yet, for a link that waits for it: gone from the start, until `Shard::replace_port`.
+    pub fn absent(url: &PortUrl, reason: String) -> Self {
+        let fresh = PortStats::new(PortState::Waiting, false, 0, 0);
+        fresh.set_gone(PortState::Waiting, reason);
+        let (line, fresh) = (Line::Gone, Arc::new(fresh));
+        Self { url: url.clone(), fresh, keeps: None, settings: None, warnings: Vec::new(), line }
+    }
+
     /// Opens a port that was lost, as `open` does, to be given to `Shard::replace_port`: it goes on counting in
     /// `stats`, and counts itself as a reconnect there.
     pub fn reopen(

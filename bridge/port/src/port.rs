@@ -77,7 +77,11 @@ pub(crate) struct Port {
 }
 
 fn presence(line: &Line) -> Presence {
-    if line.can_return() { Presence::Away } else { Presence::Here }
+    match line {
+        Line::Gone => Presence::Lost,
+        line if line.can_return() => Presence::Away,
+        _ => Presence::Here,
+    }
 }
 
 impl Port {
