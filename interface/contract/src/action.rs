@@ -187,6 +187,7 @@ impl ActionDescriptor {
             ));
         }
         let mut typed = Map::new();
+        let mut missing = None;
         for arg in &self.args {
             let value = given.get(&arg.name).filter(|v| !v.is_null() && v.as_str() != Some(""));
             match (value, &arg.default) {
@@ -199,16 +200,17 @@ impl ActionDescriptor {
                 (None, Some(default)) => {
                     typed.insert(arg.name.clone(), default.clone());
                 }
-                (None, None) if arg.required => {
-                    return Err(ContractError::bad_param(
-                        &arg.name,
-                        format!("{} needs the argument {}", self.name, arg.name),
-                    ));
-                }
+                (None, None) if arg.required => missing = Some(&arg.name),
                 (None, None) => {}
             }
         }
-        Ok(Args(typed))
+        // Told last: what is wrong with an argument that was given is nearer to who gave it.
+        match missing {
+            Some(name) => {
+                Err(ContractError::bad_param(name, format!("{} needs the argument {name}", self.name)))
+            }
+            None => Ok(Args(typed)),
+        }
     }
 }
 
