@@ -1,27 +1,29 @@
-//! App `bridge` of the process interface: starts and stops a run, which is either the configured link or a rig.
+//! App `bridge` of the process interface: its run, which is either links or a rig, and its status. What single actions
+//! do is in the modules beside.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hilrig_contract::{
-    ActionDescriptor, App, AppSpec, AppStatus, ArgDescriptor, Call, ConfigKey, ConfigTree, ContractError,
-    ErrorCode, Job, RunIdentity, ValueKind,
+    App, AppSpec, AppStatus, Call, ConfigKey, ContractError, ErrorCode, Job, RunIdentity, ValueKind,
 };
 use hilrig_port::{PortUrl, Runtime};
+use hilrig_record::RunInfo;
 use serde_json::{Map, Value, json};
 
-use crate::{LinkRow, LinkSet, LinkSpec, Scenario, ScenarioState, Scenarios, refuse_real_ports};
+use crate::{
+    LinkError, LinkRow, LinkSet, LinkSpec, Scenario, ScenarioState, Scenarios, actions, bench,
+    capture_actions, config, faults, lines, pairs, refuse_real_ports, replay,
+};
 
-const LINK: &str = "main";
 /// How long `run_stop` waits for a rig to tear itself down.
 const RIG_STOP: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(20);
 
+pub(crate) type Outcome = Result<Map<String, Value>, ContractError>;
+
 /// What is known of the app without running it.
 pub fn spec() -> AppSpec {
-    let [start, stop] = ActionDescriptor::run_pair();
-    let seconds = ValueKind::Float { min: 0.1, max: 604_800.0 };
     AppSpec {
         id: "bridge",
         title: "Test Fixture Bridge",
@@ -30,39 +32,22 @@ pub fn spec() -> AppSpec {
         config: vec![
             ConfigKey::profile(),
             ConfigKey::transport_mode(),
-            port_key("near.url", "pty:bridge-a", "the near port, towards the device"),
-            port_key("far.com", "pty:bridge-b", "the far port when transportMode is Com"),
-            port_key("far.tcp", "tcp-listen:127.0.0.1:8770", "the far port when transportMode is Tcp"),
+            port_key("near.url", "pty:bridge-a", "the near port of link main, towards the device"),
+            port_key("far.com", "pty:bridge-b", "the far port of link main when transportMode is Com"),
+            port_key(
+                "far.tcp",
+                "tcp-listen:127.0.0.1:8770",
+                "the far port of link main when transportMode is Tcp",
+            ),
+            ConfigKey::new(
+                "record.db",
+                ValueKind::text(),
+                "state/runs.db",
+                "the database of runs, for links with record = true; relative to the root",
+            ),
         ],
-        sections: vec![],
-        actions: vec![
-            start
-                .arg(ArgDescriptor::optional(
-                    "rig",
-                    "Rig: a file of rigs/ to run instead of the configured link",
-                    ValueKind::text(),
-                ))
-                .arg(
-                    ArgDescriptor::optional("durationSeconds", "Stop by itself after", seconds.clone())
-                        .unit("s"),
-                ),
-            stop,
-            ActionDescriptor::new(
-                "soak",
-                "Soak",
-                "Watch the run for a while; fails when a port goes or a byte is lost.",
-            )
-            .arg(ArgDescriptor::optional("durationSeconds", "Duration", seconds).default(10.0).unit("s"))
-            .timeout(700_000.0)
-            .read_only(),
-            ActionDescriptor::new(
-                "port_list",
-                "List ports",
-                "The serial ports of this machine and who holds them.",
-            )
-            .read_only(),
-            ActionDescriptor::new("rig_list", "List rigs", "The rigs that run_start can run.").read_only(),
-        ],
+        sections: vec![config::section()],
+        actions: actions::all(),
     }
 }
 
@@ -94,17 +79,27 @@ struct Run {
     ends: Option<Instant>,
     profile: String,
     transport: String,
+    /// The links of the config are among its links.
+    configured: bool,
     work: Work,
 }
 
 enum Work {
-    Links(LinkSet),
+    Links(Arc<LinkSet>),
     Rig(Box<dyn Scenario>),
 }
 
 impl BridgeApp {
     pub fn new(runtime: Runtime, scenarios: Arc<dyn Scenarios>) -> Self {
         Self { spec: spec(), runtime, scenarios, state: Mutex::default() }
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    pub(crate) fn scenarios(&self) -> &dyn Scenarios {
+        &*self.scenarios
     }
 
     /// The state, with a run that has ended by itself already put away.
@@ -131,91 +126,144 @@ impl BridgeApp {
         state
     }
 
-    fn start(&self, call: Call<'_>) -> Result<Map<String, Value>, ContractError> {
+    /// The links that are up.
+    pub(crate) fn links(&self) -> Result<Arc<LinkSet>, ContractError> {
+        match &self.state().run {
+            Some(Run { work: Work::Links(links), .. }) => Ok(links.clone()),
+            Some(_) => {
+                Err(ContractError::failed("a rig is running, and its links are its own: run_stop first"))
+            }
+            None => Err(ContractError::failed("no link is running: run_start first")),
+        }
+    }
+
+    fn start(&self, call: Call<'_>) -> Outcome {
         let mut state = self.state();
+        let mut given_up = None;
         if let Some(Run { work: Work::Links(links), .. }) = &state.run
-            && !links.trouble().is_empty()
+            && links.given_up()
         {
             call.job.out(&format!("starting anew: {}", links.trouble()));
-            state.run = None;
+            given_up = state.run.take();
         }
-        if let Some(run) = &state.run {
+        if let Some(run) = &state.run
+            && (run.configured || call.args.text("rig").is_some())
+        {
             call.job.out("already running");
             return Ok(object(json!({"running": true, "alreadyRunning": true, "nonce": run.identity.nonce})));
         }
         drop(state);
-        let work = match call.args.text("rig") {
-            Some(rig) => {
-                let rig = self.scenarios.start(call.root, rig)?;
-                call.job.out(&format!(
-                    "rig {} is under way; its verdict will be in the status",
-                    rig.state().name
-                ));
-                Work::Rig(rig)
-            }
-            None => self.open_links(call.config, call.job)?,
-        };
-        let ends = call.args.float("durationSeconds").map(|s| Instant::now() + Duration::from_secs_f64(s));
-        let run = Run {
-            identity: RunIdentity::new(),
-            since: Instant::now(),
-            ends,
-            profile: call.config.text("profile").to_owned(),
-            transport: call.config.text("transportMode").to_owned(),
-            work,
-        };
-        let mut result = object(json!({"running": true, "alreadyRunning": false}));
-        if let Work::Links(links) = &run.work {
-            let ports = links.ports();
-            result.insert("ports".to_owned(), json!(ports));
-            for port in ports {
-                let open =
-                    if port.far_end.is_empty() { String::new() } else { format!(", open {}", port.far_end) };
-                call.job.out(&format!("{} is {}{open}", port.url, port.state));
-            }
-            for warning in links.warnings() {
-                call.job.warn(warning);
-            }
+        drop(given_up);
+        if let Some(rig) = call.args.text("rig") {
+            let rig = self.scenarios.start(call.root, rig)?;
+            return self.start_rig(rig, call);
         }
+        let specs: Vec<LinkSpec> =
+            config::links(call.config)?.into_iter().filter(|spec| spec.enabled).collect();
+        let links = self.open(call, &specs, true)?;
+        let ports = links.ports();
+        for port in &ports {
+            let open =
+                if port.far_end.is_empty() { String::new() } else { format!(", open {}", port.far_end) };
+            call.job.out(&format!("{} is {}{open}", port.url, port.state));
+        }
+        links.warnings().iter().for_each(|warning| call.job.warn(warning));
+        Ok(object(json!({
+            "running": true,
+            "alreadyRunning": false,
+            "ports": ports,
+            "links": links.states(),
+            "captures": links.captures().rows(),
+        })))
+    }
+
+    /// Makes a rig the run.
+    pub(crate) fn start_rig(&self, rig: Box<dyn Scenario>, call: Call<'_>) -> Outcome {
+        let name = rig.state().name;
+        call.job.out(&format!("rig {name} is under way; its verdict will be in the status"));
+        let work = Work::Rig(rig);
         if let Some(stop) = call.job.stop() {
-            stop_rig(&run.work, RIG_STOP);
+            stop_rig(&work, RIG_STOP);
             return Err(stop.into());
         }
         let mut state = self.state();
         state.error.clear();
-        state.run = Some(run);
-        Ok(result)
+        state.run = Some(new_run(call, true, work));
+        Ok(object(json!({"running": true, "alreadyRunning": false, "rig": name})))
     }
 
-    fn open_links(&self, config: &ConfigTree, job: &dyn Job) -> Result<Work, ContractError> {
-        let far = match config.text("transportMode") {
-            "Com" => "far.com",
-            "Tcp" => "far.tcp",
-            _ => {
-                return Err(ContractError::failed(
-                    "transportMode Ble: this version has no BLE transport; set `transportMode` to Com or Tcp",
-                )
-                .with("reason", "notInThisVersion"));
+    /// Refuses what would disturb a run.
+    pub(crate) fn must_be_idle(&self) -> Result<(), ContractError> {
+        match &self.state().run {
+            Some(_) => Err(ContractError::failed("a run is up already: run_stop first")),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens links, all or none, with their captures: in the run that is up, or in a new one.
+    pub(crate) fn open(
+        &self,
+        call: Call<'_>,
+        specs: &[LinkSpec],
+        configured: bool,
+    ) -> Result<Arc<LinkSet>, ContractError> {
+        if call.config.text("profile") == "sim" {
+            refuse_real_ports(specs).map_err(failed)?;
+        }
+        let stop = || call.job.stop().is_some();
+        let wrong = |e: LinkError| call.job.stop().map_or_else(|| failed(e), ContractError::from);
+        let up = self.links().ok();
+        let (links, new) = match up {
+            Some(links) => (links, false),
+            None => {
+                self.must_be_idle()?;
+                (Arc::new(LinkSet::empty(&self.runtime).map_err(wrong)?), true)
             }
         };
-        let url = |key: &str| {
-            config
-                .text(key)
-                .parse::<PortUrl>()
-                .map_err(|e| ContractError::failed(format!("{key}: {}", e.sentence())))
-        };
-        let links = [LinkSpec { name: LINK.to_owned(), a: url("near.url")?, b: url(far)? }];
-        let failed = |e: crate::LinkError| ContractError::failed(e.to_string());
-        if config.text("profile") == "sim" {
-            refuse_real_ports(&links).map_err(failed)?;
+        links.add(specs, &stop).map_err(wrong)?;
+        let undo = || specs.iter().for_each(|spec| drop(links.remove(&spec.name)));
+        if let Err(e) = self.capture(call, &links, specs) {
+            undo();
+            return Err(failed(e));
         }
-        match LinkSet::open(&links, &self.runtime, &|| job.stop().is_some()) {
-            Ok(set) => Ok(Work::Links(set)),
-            Err(e) => Err(job.stop().map_or_else(|| failed(e), ContractError::from)),
+        if let Some(stop) = call.job.stop() {
+            undo();
+            return Err(stop.into());
         }
+        let mut state = self.state();
+        state.error.clear();
+        if new {
+            state.run = Some(new_run(call, configured, Work::Links(links.clone())));
+        } else if let Some(run) = &mut state.run {
+            run.configured |= configured;
+            if let Some(ends) = ends(call) {
+                run.ends = Some(ends);
+            }
+        }
+        Ok(links)
     }
 
-    fn stop(&self, job: &dyn Job) -> Result<Map<String, Value>, ContractError> {
+    /// Starts the captures that links ask for in their specs.
+    fn capture(&self, call: Call<'_>, links: &LinkSet, specs: &[LinkSpec]) -> Result<(), LinkError> {
+        let folder = capture_actions::folder(call.root);
+        for spec in specs {
+            if let Some(capture) = &spec.capture {
+                let row = links.captures().start(&[links.find(&spec.name)?], capture, &folder)?;
+                call.job.out(&format!("link {} is captured to {}", spec.name, row.file));
+            }
+        }
+        let recorded = specs.iter().filter(|spec| spec.record).map(|spec| links.find(&spec.name));
+        let recorded: Vec<_> = recorded.collect::<Result<_, _>>()?;
+        if !recorded.is_empty() {
+            let info = RunInfo::new("bridge", call.action);
+            let db = call.root.join(call.config.text("record.db"));
+            links.captures().record(&recorded, &db, info)?;
+            call.job.out(&format!("{} links are recorded in {}", recorded.len(), db.display()));
+        }
+        Ok(())
+    }
+
+    fn stop(&self, job: &dyn Job) -> Outcome {
         let Some(run) = self.take_run() else {
             job.out("nothing runs");
             return Ok(object(json!({"running": false, "wasRunning": false})));
@@ -223,10 +271,17 @@ impl BridgeApp {
         let mut result = object(json!({"running": false, "wasRunning": true}));
         match &run.work {
             Work::Links(links) => {
-                let rows = links.rows();
-                let totals = Totals::of(&rows);
+                let faults = faults::account(links);
+                let ended = links.shut("stopped");
+                let totals = Totals::of(&ended.traffic);
                 job.out(&format!("stopped; {} bytes carried, {} lost", totals.out, totals.lost));
-                result.insert("traffic".to_owned(), json!(rows));
+                faults::tell_idle(&faults, job);
+                for capture in &ended.captures {
+                    job.out(&capture_actions::sentence(capture));
+                }
+                result.insert("traffic".to_owned(), json!(ended.traffic));
+                result.insert("faults".to_owned(), json!(faults));
+                result.insert("captures".to_owned(), json!(ended.captures));
             }
             Work::Rig(rig) => {
                 if !stop_rig(&run.work, RIG_STOP) {
@@ -249,7 +304,7 @@ impl BridgeApp {
         state.run.take()
     }
 
-    fn soak(&self, call: Call<'_>) -> Result<Map<String, Value>, ContractError> {
+    fn soak(&self, call: Call<'_>) -> Outcome {
         let seconds = call.args.float("durationSeconds").unwrap_or(10.0);
         let before = self.watch(None)?;
         let end = Instant::now() + Duration::from_secs_f64(seconds);
@@ -259,8 +314,18 @@ impl BridgeApp {
         }
         let (nonce, after) = self.watch(Some(&before))?;
         let carried = after.out - before.1.out;
+        let faults = self.links().map(|links| faults::account(&links)).unwrap_or_default();
         call.job.out(&format!("{carried} bytes carried in {seconds} s, none lost"));
-        Ok(object(json!({"seconds": seconds, "bytesCarried": carried, "bytesLost": 0, "nonce": nonce})))
+        faults::tell_idle(&faults, call.job);
+        let captures = self.links().map(|links| links.captures().rows()).unwrap_or_default();
+        Ok(object(json!({
+            "seconds": seconds,
+            "bytesCarried": carried,
+            "bytesLost": 0,
+            "nonce": nonce,
+            "faults": faults,
+            "captures": captures,
+        })))
     }
 
     /// One look at the run during a soak.
@@ -276,7 +341,8 @@ impl BridgeApp {
             if *nonce != identity.nonce {
                 return Err(ContractError::failed("the run was restarted during the soak"));
             }
-            let lost = now.lost - then.lost;
+            // A link that was stopped meanwhile takes its account with it.
+            let lost = now.lost.saturating_sub(then.lost);
             if lost > 0 {
                 return Err(ContractError::failed(format!(
                     "{lost} bytes lost: they came for a port that nobody had open"
@@ -290,6 +356,22 @@ impl BridgeApp {
         }
         Ok((identity.nonce.clone(), now))
     }
+}
+
+fn new_run(call: Call<'_>, configured: bool, work: Work) -> Run {
+    Run {
+        identity: RunIdentity::new(),
+        since: Instant::now(),
+        ends: if call.action == "run_start" { ends(call) } else { None },
+        profile: call.config.text("profile").to_owned(),
+        transport: call.config.text("transportMode").to_owned(),
+        configured,
+        work,
+    }
+}
+
+fn ends(call: Call<'_>) -> Option<Instant> {
+    call.args.float("durationSeconds").map(|s| Instant::now() + Duration::from_secs_f64(s))
 }
 
 impl std::fmt::Debug for BridgeApp {
@@ -310,14 +392,12 @@ impl App for BridgeApp {
         status.run = run.map(|r| r.identity.clone());
         let pid = run.map(|r| r.identity.pid);
         let mut trouble = String::new();
-        let mut ports = Vec::new();
-        let mut rows = Vec::new();
         let mut rig = state.last_rig.clone();
+        let mut links = None;
         match run.map(|r| &r.work) {
-            Some(Work::Links(links)) => {
-                trouble = links.trouble();
-                ports = links.ports();
-                rows = links.rows();
+            Some(Work::Links(set)) => {
+                trouble = set.trouble();
+                links = Some(set);
                 rig = None;
             }
             Some(Work::Rig(running)) => rig = Some(running.state()),
@@ -340,26 +420,50 @@ impl App for BridgeApp {
             "processRunningDisplay": pid.map_or("False".to_owned(), |p| format!("True (PID {p})")),
             "profile": run.map_or("", |r| &r.profile),
             "transportMode": run.map_or("", |r| &r.transport),
-            "ports": ports,
+            "links": links.map(|l| l.states()).unwrap_or_default(),
+            "ports": links.map(|l| l.ports()).unwrap_or_default(),
+            "captures": links.map(|l| l.captures().states()).unwrap_or_default(),
+            "faultFirings": links.map(|l| l.firings()).unwrap_or_default(),
+            "portNews": links.map(|l| l.port_news()).unwrap_or_default(),
+            "realtime": links.map(|l| l.granted()).unwrap_or_default(),
             "scenario": rig.map_or_else(|| json!({}), scenario_row),
         }));
+        let rows = links.map(|l| l.rows()).unwrap_or_default();
         let totals = Totals::of(&rows);
         status.metrics = object(json!({
             "uptimeMs": run.map_or(0, |r| r.since.elapsed().as_millis() as u64),
             "bytesCarried": totals.out,
             "bytesLost": totals.lost,
             "traffic": rows,
+            "linkCounters": links.map(|l| l.counters()).unwrap_or_default(),
+            "faults": links.map(|l| l.faults()).unwrap_or_default(),
+            "captureCounters": links.map(|l| l.captures().rows()).unwrap_or_default(),
         }));
         status
     }
 
-    fn invoke(&self, call: Call<'_>) -> Result<Map<String, Value>, ContractError> {
+    fn invoke(&self, call: Call<'_>) -> Outcome {
         match call.action {
             "run_start" => self.start(call),
             "run_stop" => self.stop(call.job),
             "soak" => self.soak(call),
-            "port_list" => Ok(port_list(call.job)),
-            "rig_list" => Ok(rig_list(call.job, &self.scenarios.names(call.root), call.root)),
+            "pair_run_start" => bench::pair_run(self, call),
+            "link_start" => pairs::link_start(self, call),
+            "link_stop" => pairs::link_stop(self, call),
+            "pair_create" => pairs::create(self, call),
+            "pair_remove" => pairs::remove(self, call),
+            "capture_start" => capture_actions::start(self, call),
+            "capture_stop" => capture_actions::stop(self, call),
+            "fault_arm" => faults::arm(self, call),
+            "fault_clear" => faults::clear(self, call),
+            "fault_list" => faults::list(self, call),
+            "replay_start" => replay::start(self, call),
+            "line_set" => lines::set(self, call),
+            "send_break" => lines::send_break(self, call),
+            "port_list" => Ok(bench::port_list(call.job)),
+            "rig_list" => Ok(bench::rig_list(call.job, &self.scenarios.names(call.root), call.root)),
+            "db_counts" => bench::db_counts(call),
+            "validate_contract" => bench::validate(self, call),
             other => Err(ContractError::new(ErrorCode::NotFound, format!("no action {other}"))),
         }
     }
@@ -367,6 +471,9 @@ impl App for BridgeApp {
     fn shutdown(&self, deadline: Duration) {
         if let Some(run) = self.take_run() {
             stop_rig(&run.work, deadline);
+            if let Work::Links(links) = &run.work {
+                links.shut("shut down");
+            }
         }
     }
 }
@@ -385,13 +492,13 @@ fn stop_rig(work: &Work, deadline: Duration) -> bool {
     true
 }
 
-struct Totals {
-    out: u64,
-    lost: u64,
+pub(crate) struct Totals {
+    pub out: u64,
+    pub lost: u64,
 }
 
 impl Totals {
-    fn of(rows: &[LinkRow]) -> Self {
+    pub fn of(rows: &[LinkRow]) -> Self {
         Self {
             out: rows.iter().map(|r| r.bytes_out).sum(),
             lost: rows.iter().map(|r| r.discarded_bytes).sum(),
@@ -411,34 +518,11 @@ fn scenario_row(rig: ScenarioState) -> Value {
     })
 }
 
-fn port_list(job: &dyn Job) -> Map<String, Value> {
-    let ports: Vec<Value> = hilrig_port::list_ports()
-        .into_iter()
-        .map(|p| {
-            job.out(&p.device.display().to_string());
-            let held: Vec<String> = p.held_by.iter().map(|(pid, name)| format!("{name} ({pid})")).collect();
-            json!({
-                "device": p.device,
-                "byId": p.by_id,
-                "driver": p.driver,
-                "product": p.product,
-                "serialNumber": p.serial_number,
-                "heldBy": held,
-            })
-        })
-        .collect();
-    object(json!({ "ports": ports }))
+pub(crate) fn failed(e: LinkError) -> ContractError {
+    ContractError::failed(e.to_string())
 }
 
-fn rig_list(job: &dyn Job, names: &[String], root: &Path) -> Map<String, Value> {
-    names.iter().for_each(|name| job.out(name));
-    if names.is_empty() {
-        job.out(&format!("no rigs in {}", root.join("rigs").display()));
-    }
-    object(json!({ "rigs": names }))
-}
-
-fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         _ => Map::new(),

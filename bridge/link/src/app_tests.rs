@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hilrig_contract::{Args, Stop};
+use hilrig_contract::{Args, ConfigTree, Stop};
 
 use super::*;
 
@@ -141,6 +141,7 @@ fn a_run_whose_port_is_gone_says_so_and_starts_anew() {
     let socket = bench.dir.path().join("device.sock");
     let device = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     bench.config.set("near.url", json!(format!("unix:{}", socket.display())));
+    bench.config.set("link.main", json!({"reconnect": false}));
     bench.invoke("run_start", json!({})).unwrap();
     let boot = bench.app.status().run;
     drop(device.accept().unwrap());

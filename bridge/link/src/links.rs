@@ -1,19 +1,21 @@
-//! A set of named links on one shard: opened all or none, reported as flat rows.
+//! A set of named links: opened all or none, on one shard unless a link asks for its own, looked after by a keeper.
+//! Never touches a byte itself.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
-use hilrig_port::{Link, LinkOptions, OpenPort, PortError, PortSnapshot, PortState, PortStats, PortUrl, Runtime, Shard};
-use serde::Serialize;
+use hilrig_capture::CaptureSpec;
+use hilrig_port::{OpenPort, PortError, PortUrl, RealTime, Runtime, Shard};
+use hilrig_record::RunInfo;
 
-/// One link to open.
-#[derive(Debug, Clone)]
-pub struct LinkSpec {
-    pub name: String,
-    pub a: PortUrl,
-    pub b: PortUrl,
-}
+use crate::keeper::{self, Stop};
+use crate::live::{Carrier, Live, lock};
+use crate::news::{Firing, News, PortNews};
+use crate::rows::{FaultRow, GrantRow, LinkCounters, LinkRow, LinkState, PortRow};
+use crate::{CaptureRow, Captures, LinkSpec};
 
-/// Why a link could not be opened.
+/// Why a link could not be opened, or something could not be done with it.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     #[error("link {link}: {source}")]
@@ -28,6 +30,18 @@ pub enum LinkError {
         "link {link}: profile sim opens virtual ports only, and {port} may be a real line; set `profile` to lab or prod"
     )]
     RealPort { link: String, port: String },
+    #[error("link {link}: {reason}")]
+    Spec { link: String, reason: String },
+    #[error("link {link} is up already; stop it first or choose another name")]
+    Twice { link: String },
+    #[error("no link {link:?} is up; {known}")]
+    Unknown { link: String, known: String },
+    #[error("link {link} was stopped")]
+    Closed { link: String },
+    #[error("the keeper of the links cannot be started: {0}")]
+    Keeper(std::io::Error),
+    #[error("{0}")]
+    Capture(String),
 }
 
 /// Refuses ports that may be real lines, for runs of profile `sim`.
@@ -36,26 +50,40 @@ pub enum LinkError {
 /// The first link with such a port.
 pub fn refuse_real_ports(links: &[LinkSpec]) -> Result<(), LinkError> {
     for link in links {
-        if let Some(port) = [&link.a, &link.b].into_iter().find(|port| !port.is_virtual()) {
+        if let Some(port) = link.urls().into_iter().find(|port| !port.is_virtual()) {
             return Err(LinkError::RealPort { link: link.name.clone(), port: port.to_string() });
         }
     }
     Ok(())
 }
 
-struct NamedLink {
-    name: String,
-    urls: [PortUrl; 2],
-    far_ends: [Option<String>; 2],
-    ports: [Arc<PortStats>; 2],
-    link: Link,
+/// Open links and all that serves them; dropping it closes everything.
+pub struct LinkSet {
+    shared: Arc<Shared>,
+    keepers: Mutex<Vec<JoinHandle<()>>>,
+    captures: Captures,
 }
 
-/// Open links and the shard that carries them; dropping it closes everything.
-pub struct LinkSet {
-    links: Vec<NamedLink>,
-    warnings: Vec<String>,
-    shard: Shard,
+/// The last account of a set.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    pub traffic: Vec<LinkRow>,
+    /// Those that ran until now.
+    pub captures: Vec<CaptureRow>,
+}
+
+/// What the keeper's threads see of a set.
+pub(crate) struct Shared {
+    pub runtime: Runtime,
+    pub links: Mutex<Vec<Arc<Live>>>,
+    pub news: News,
+    pub stop: Stop,
+    /// Threads that bring ports back.
+    pub returns: Mutex<Vec<JoinHandle<()>>>,
+    carriers: Mutex<Vec<Arc<Carrier>>>,
+    pub warnings: Mutex<Vec<String>>,
+    /// Captures are reported on once a second.
+    pub captures: Captures,
 }
 
 impl LinkSet {
@@ -64,157 +92,290 @@ impl LinkSet {
     /// # Errors
     /// The first port that could not be opened, by link and URL.
     pub fn open(specs: &[LinkSpec], runtime: &Runtime, stop: &dyn Fn() -> bool) -> Result<Self, LinkError> {
-        let shard = Shard::start("bridge")?;
-        let mut set = Self { links: Vec::with_capacity(specs.len()), warnings: Vec::new(), shard };
-        for spec in specs {
-            let in_link = |source| LinkError::Port { link: spec.name.clone(), source };
-            let a = OpenPort::open(&spec.a, runtime, stop).map_err(in_link)?;
-            let b = OpenPort::open(&spec.b, runtime, stop).map_err(in_link)?;
-            let far_ends = [&a, &b].map(|p| p.far_end().map(|path| path.display().to_string()));
-            for (port, url) in [(&a, &spec.a), (&b, &spec.b)] {
-                set.warnings.extend(port.warnings().iter().map(|w| format!("{url}: {w}")));
-            }
-            let link = set.shard.add_link(a, b, LinkOptions::default())?;
-            let ports = link.ports();
-            set.links.push(NamedLink {
-                name: spec.name.clone(),
-                urls: [spec.a.clone(), spec.b.clone()],
-                far_ends,
-                ports,
-                link,
-            });
-        }
+        let set = Self::empty(runtime)?;
+        set.add(specs, stop)?;
         Ok(set)
     }
 
-    /// What the ports could not grant.
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    /// A set without a link yet.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn empty(runtime: &Runtime) -> Result<Self, LinkError> {
+        let captures = Captures::default();
+        let shared = Arc::new(Shared {
+            runtime: runtime.clone(),
+            links: Mutex::default(),
+            news: News::default(),
+            stop: Stop::default(),
+            returns: Mutex::default(),
+            carriers: Mutex::default(),
+            warnings: Mutex::default(),
+            captures: captures.clone(),
+        });
+        let set = Self { shared, keepers: Mutex::default(), captures };
+        set.carrier("bridge", &RealTime::default())?;
+        Ok(set)
     }
 
-    /// Kernel id of the thread that carries the links.
+    /// Opens more links, all or none.
+    ///
+    /// # Errors
+    /// The first that could not be opened.
+    pub fn add(&self, specs: &[LinkSpec], stop: &dyn Fn() -> bool) -> Result<(), LinkError> {
+        let mut new: Vec<Arc<Live>> = Vec::with_capacity(specs.len());
+        let undo = |new: &[Arc<Live>]| new.iter().for_each(|live| self.close(live));
+        for spec in specs {
+            match self.open_one(spec, stop) {
+                Ok(live) => new.push(live),
+                Err(e) => {
+                    undo(&new);
+                    return Err(e);
+                }
+            }
+        }
+        for live in &new {
+            // A port may be missing from the start.
+            for side in 0..2 {
+                if live.ports[side].gone() {
+                    keeper::bring_back(&self.shared, live, side, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open_one(&self, spec: &LinkSpec, stop: &dyn Fn() -> bool) -> Result<Arc<Live>, LinkError> {
+        spec.check().map_err(|p| LinkError::Spec {
+            link: spec.name.clone(),
+            reason: if p.at.is_empty() { p.message } else { format!("{}: {}", p.at, p.message) },
+        })?;
+        if self.shared.stop.is_raised() {
+            return Err(LinkError::Closed { link: spec.name.clone() });
+        }
+        if self.find(&spec.name).is_ok() {
+            return Err(LinkError::Twice { link: spec.name.clone() });
+        }
+        let carrier = match &spec.realtime {
+            None if !spec.dedicated => self.carrier("bridge", &RealTime::default())?,
+            ask => {
+                let ask = ask.as_ref().map(RealTime::from).unwrap_or_default();
+                self.carrier(&format!("link {}", spec.name), &ask)?
+            }
+        };
+        let port = |url: &PortUrl| match OpenPort::open(url, &self.shared.runtime, stop) {
+            Ok(port) => Ok(port),
+            Err(e) if spec.wait && !stop() => Ok(OpenPort::absent(url, e.to_string())),
+            Err(source) => Err(LinkError::Port { link: spec.name.clone(), source }),
+        };
+        let ports = [port(&spec.a)?, port(&spec.b)?];
+        for (port, url) in ports.iter().zip(spec.urls()) {
+            lock(&self.shared.warnings).extend(port.warnings().iter().map(|w| format!("{url}: {w}")));
+        }
+        let live = Arc::new(Live::open(spec.clone(), carrier, ports)?);
+        lock(&self.shared.links).push(live.clone());
+        Ok(live)
+    }
+
+    /// The shard of that name; a new one is watched by a keeper of its own.
+    fn carrier(&self, name: &str, ask: &RealTime) -> Result<Arc<Carrier>, LinkError> {
+        let mut carriers = lock(&self.shared.carriers);
+        if let Some(carrier) = carriers.iter().find(|c| c.name == name) {
+            return Ok(carrier.clone());
+        }
+        let shard = Shard::start_with(name, ask)?;
+        for refused in shard.granted().rows.iter().filter(|row| !row.granted) {
+            lock(&self.shared.warnings).push(format!("{name}: {}: {}", refused.what, refused.detail));
+        }
+        let carrier = Arc::new(Carrier { name: name.to_owned(), shard });
+        let keeper = keeper::start(&self.shared, &carrier).map_err(LinkError::Keeper)?;
+        lock(&self.keepers).push(keeper);
+        carriers.push(carrier.clone());
+        Ok(carrier)
+    }
+
+    /// A link by its name; the only one there is by `""`.
+    ///
+    /// # Errors
+    /// There is none; says which there are.
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Live>, LinkError> {
+        let links = lock(&self.shared.links);
+        let found = match (name, links.as_slice()) {
+            ("", [only]) => Some(only),
+            (name, links) => links.iter().find(|live| live.name() == name),
+        };
+        found.cloned().ok_or_else(|| {
+            let names: Vec<&str> = links.iter().map(|live| live.name()).collect();
+            let known = match names.as_slice() {
+                [] => "none is up".to_owned(),
+                names => format!("up are {}", names.join(", ")),
+            };
+            LinkError::Unknown { link: name.to_owned(), known }
+        })
+    }
+
+    /// Closes one link; answers its last rows.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn remove(&self, name: &str) -> Result<Vec<LinkRow>, LinkError> {
+        let live = self.find(name)?;
+        self.close(&live);
+        Ok(LinkRow::of(&live).into())
+    }
+
+    fn close(&self, live: &Arc<Live>) {
+        lock(&self.shared.links).retain(|other| !Arc::ptr_eq(other, live));
+        self.captures.leave(live);
+        live.close();
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Live>> {
+        lock(&self.shared.links).clone()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.all().iter().map(|live| live.name().to_owned()).collect()
+    }
+
+    /// Begins to capture links by name, or all with none. A relative file is below `folder`.
+    ///
+    /// # Errors
+    /// Why nothing is captured, in a sentence.
+    pub fn capture(
+        &self,
+        names: &[String],
+        spec: &CaptureSpec,
+        folder: &Path,
+    ) -> Result<CaptureRow, LinkError> {
+        self.captures.start(&self.named(names)?, spec, folder)
+    }
+
+    /// Begins to record links by name, or all with none, as a run in a database.
+    ///
+    /// # Errors
+    /// Why nothing is recorded, in a sentence.
+    pub fn record(&self, names: &[String], db: &Path, info: RunInfo) -> Result<CaptureRow, LinkError> {
+        self.captures.record(&self.named(names)?, db, info)
+    }
+
+    /// Ends all captures and records; each is complete when this returns. `outcome` goes to the database of runs.
+    pub fn end_captures(&self, outcome: &str) -> Vec<CaptureRow> {
+        let statistics: Vec<_> = self.all().iter().map(|l| (l.name().to_owned(), l.stats())).collect();
+        self.captures.end_run(outcome, &statistics)
+    }
+
+    pub(crate) fn named(&self, names: &[String]) -> Result<Vec<Arc<Live>>, LinkError> {
+        match names {
+            [] => Ok(self.all()),
+            names => names.iter().map(|name| self.find(name)).collect(),
+        }
+    }
+
+    pub fn captures(&self) -> &Captures {
+        &self.captures
+    }
+
+    /// What the ports and the system could not grant.
+    pub fn warnings(&self) -> Vec<String> {
+        lock(&self.shared.warnings).clone()
+    }
+
+    /// Kernel id of the thread that carries the links that have none of their own.
     pub fn thread_id(&self) -> i32 {
-        self.shard.thread_id()
+        lock(&self.shared.carriers).first().map_or(0, |c| c.shard.thread_id())
+    }
+
+    /// What was asked of the system, and what came of it.
+    pub fn granted(&self) -> Vec<GrantRow> {
+        lock(&self.shared.carriers).iter().flat_map(|c| GrantRow::of(&c.name, c.shard.granted())).collect()
     }
 
     /// One row a link and direction.
     pub fn rows(&self) -> Vec<LinkRow> {
-        self.links.iter().flat_map(NamedLink::rows).collect()
+        self.all().iter().flat_map(|live| LinkRow::of(live)).collect()
+    }
+
+    /// One row a link, of what does not change all the time.
+    pub fn states(&self) -> Vec<LinkState> {
+        self.all().iter().map(|live| LinkState::of(live)).collect()
+    }
+
+    /// One row a link, of what changes all the time.
+    pub fn counters(&self) -> Vec<LinkCounters> {
+        self.all().iter().map(|live| LinkCounters::of(live)).collect()
+    }
+
+    /// One row a rule.
+    pub fn faults(&self) -> Vec<FaultRow> {
+        self.all().iter().flat_map(|live| FaultRow::of(live)).collect()
     }
 
     /// One row a port.
     pub fn ports(&self) -> Vec<PortRow> {
-        self.links.iter().flat_map(NamedLink::port_rows).collect()
+        self.all().iter().flat_map(|live| PortRow::of(live)).collect()
     }
 
-    /// How many ports are gone, and whether every link has lost one. Costs a few loads, so that who carries bytes in
-    /// the foreground can look often.
+    /// The last faults that fired, oldest first.
+    pub fn firings(&self) -> Vec<Firing> {
+        self.shared.news.firings()
+    }
+
+    /// The last ports that were lost or came back.
+    pub fn port_news(&self) -> Vec<PortNews> {
+        self.shared.news.ports()
+    }
+
+    /// How many ports are gone for good, and whether every link has one such. Costs a few loads, so that who carries
+    /// bytes in the foreground can look often.
     pub fn lost(&self) -> (usize, bool) {
-        let lost = |link: &NamedLink| link.ports.iter().filter(|p| p.gone()).count();
-        let counts = self.links.iter().map(lost);
-        counts.fold((0, true), |(sum, all), n| (sum + n, all && n > 0))
+        let links = lock(&self.shared.links);
+        let lost = |live: &Arc<Live>| live.ports.iter().filter(|p| p.gone() && !live.spec.reconnect).count();
+        links.iter().map(lost).fold((0, true), |(sum, all), n| (sum + n, all && n > 0))
     }
 
-    /// A sentence on every port that is gone; empty when all is well.
+    /// A sentence on every port that is gone, for now or for good; empty when all is well.
     pub fn trouble(&self) -> String {
-        let gone: Vec<String> = self
-            .links
-            .iter()
-            .flat_map(|link| {
-                link.ports.iter().zip(&link.urls).filter_map(|(port, url)| {
-                    let port = port.snapshot();
-                    (!port.reason.is_empty()).then(|| format!("port {url} is gone: {}", port.reason))
-                })
-            })
-            .collect();
-        gone.join("; ")
+        let gone = self.ports().into_iter().filter(|port| !port.reason.is_empty());
+        let sentences: Vec<String> =
+            gone.map(|port| format!("port {} is gone: {}", port.url, port.reason)).collect();
+        sentences.join("; ")
+    }
+
+    /// Closes everything, in order; `outcome` goes to the database of runs. Nothing can be opened any more.
+    pub fn shut(&self, outcome: &str) -> Ended {
+        self.shared.stop.raise();
+        for carrier in lock(&self.shared.carriers).iter() {
+            carrier.shard.events().waker().wake();
+        }
+        // Taken out first: the threads take these locks, too.
+        let threads: Vec<_> = lock(&self.keepers).drain(..).collect();
+        threads.into_iter().for_each(|keeper| drop(keeper.join()));
+        let threads: Vec<_> = lock(&self.shared.returns).drain(..).collect();
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+        let links: Vec<_> = lock(&self.shared.links).drain(..).collect();
+        let statistics: Vec<_> = links.iter().map(|live| (live.name().to_owned(), live.stats())).collect();
+        let captures = self.captures.end_run(outcome, &statistics);
+        links.iter().for_each(|live| live.close());
+        let traffic = links.iter().flat_map(|live| LinkRow::of(live)).collect();
+        lock(&self.shared.carriers).clear();
+        Ended { traffic, captures }
+    }
+
+    /// A port that is gone is not looked for.
+    pub fn given_up(&self) -> bool {
+        self.lost().0 > 0
+    }
+}
+
+impl Drop for LinkSet {
+    fn drop(&mut self) {
+        self.shut("ended");
     }
 }
 
 impl std::fmt::Debug for LinkSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkSet").field("links", &self.links.len()).finish_non_exhaustive()
+        f.debug_struct("LinkSet").field("links", &self.names()).finish_non_exhaustive()
     }
-}
-
-impl NamedLink {
-    fn rows(&self) -> [LinkRow; 2] {
-        let stats = self.link.stats();
-        [0, 1].map(|i| {
-            let d = &stats.directions[i];
-            let micros = |q: f64| d.latency.quantile(q).as_nanos() as f64 / 1000.0;
-            LinkRow {
-                link: self.name.clone(),
-                from: self.urls[i].to_string(),
-                to: self.urls[1 - i].to_string(),
-                bytes_in: d.bytes_in,
-                bytes_out: d.bytes_out,
-                fault_bytes: d.fault_bytes,
-                discarded_bytes: d.discarded_bytes,
-                pending: d.pending,
-                messages: d.messages,
-                latency_p50_us: micros(0.5),
-                latency_p99_us: micros(0.99),
-                latency_max_us: d.latency.max().as_nanos() as f64 / 1000.0,
-            }
-        })
-    }
-
-    fn port_rows(&self) -> [PortRow; 2] {
-        [0, 1].map(|i| {
-            let PortSnapshot { state, reason, peer_open, baud, .. } = self.ports[i].snapshot();
-            PortRow {
-                link: self.name.clone(),
-                side: ["a", "b"][i],
-                url: self.urls[i].to_string(),
-                far_end: self.far_ends[i].clone().unwrap_or_default(),
-                state: match state {
-                    PortState::Open => "open",
-                    PortState::Waiting => "waiting",
-                    PortState::Lost => "lost",
-                },
-                peer_open,
-                baud,
-                reason,
-            }
-        })
-    }
-}
-
-/// Traffic of one direction of a link. Always: `bytesIn = bytesOut + faultBytes + discardedBytes + pending`.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LinkRow {
-    pub link: String,
-    pub from: String,
-    pub to: String,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    /// Taken out by a fault that was asked for.
-    pub fault_bytes: u64,
-    /// Dropped because nobody was at the far end.
-    pub discarded_bytes: u64,
-    pub pending: u64,
-    /// Reads from the line; each is written on at once.
-    pub messages: u64,
-    pub latency_p50_us: f64,
-    pub latency_p99_us: f64,
-    pub latency_max_us: f64,
-}
-
-/// One port of a link.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PortRow {
-    pub link: String,
-    pub side: &'static str,
-    pub url: String,
-    /// What others open, for a virtual port; else `""`.
-    pub far_end: String,
-    pub state: &'static str,
-    /// Somebody is at the far end.
-    pub peer_open: bool,
-    /// As the application at the far end set it, where that can be seen.
-    pub baud: u32,
-    pub reason: String,
 }

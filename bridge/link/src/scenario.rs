@@ -13,6 +13,24 @@ pub trait Scenarios: Send + Sync {
     /// The reason for an operator: no such rig, or what is wrong in the file and in which line.
     fn start(&self, root: &Path, name: &str) -> Result<Box<dyn Scenario>, ContractError>;
 
+    /// Starts a rig that is no file; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    fn start_text(&self, root: &Path, name: &str, text: &str) -> Result<Box<dyn Scenario>, ContractError> {
+        let _ = (root, text);
+        Err(ContractError::failed(format!("{name}: this program runs no rigs of its own")))
+    }
+
+    /// Reads a rig without starting it.
+    ///
+    /// # Errors
+    /// What is wrong in the file and in which line.
+    fn check(&self, root: &Path, name: &str) -> Result<(), String> {
+        let _ = (root, name);
+        Ok(())
+    }
+
     /// Names of the rigs that are there.
     fn names(&self, root: &Path) -> Vec<String>;
 }

@@ -45,7 +45,8 @@ pub fn link(ports: &[String], json: bool) -> Result<ExitCode, Failure> {
     let specs: Vec<LinkSpec> = urls
         .chunks_exact(2)
         .enumerate()
-        .map(|(i, pair)| LinkSpec { name: format!("{}", i + 1), a: pair[0].clone(), b: pair[1].clone() })
+        .map(|(i, pair)| LinkSpec::new(format!("{}", i + 1), pair[0].clone(), pair[1].clone()))
+        .map(|spec| LinkSpec { reconnect: false, ..spec })
         .collect();
     carry(&specs, json)
 }
@@ -54,7 +55,7 @@ pub fn pair(name: &str, json: bool) -> Result<ExitCode, Failure> {
     let end = |side: char| {
         format!("pty:{name}.{side}").parse::<PortUrl>().map_err(|e| Failure::usage(e.to_string()))
     };
-    carry(&[LinkSpec { name: name.to_owned(), a: end('a')?, b: end('b')? }], json)
+    carry(&[LinkSpec::new(name, end('a')?, end('b')?)], json)
 }
 
 fn carry(specs: &[LinkSpec], json: bool) -> Result<ExitCode, Failure> {

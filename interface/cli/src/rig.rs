@@ -59,6 +59,16 @@ impl Rigs {
     pub fn new(runtime: Runtime) -> Self {
         Self { runtime }
     }
+
+    fn run(&self, plan: Plan) -> Box<dyn Scenario> {
+        let seed = plan.seed;
+        Box::new(Running { run: RigRun::start(plan, self.runtime.clone(), None), seed })
+    }
+}
+
+/// What is wrong in a rig, with its lines where they are known.
+fn bad_rig(found: Option<&RigError>, text: String) -> ContractError {
+    ContractError::failed(found.map_or(text, RigError::lines)).with("reason", "badRig")
 }
 
 fn file_of(root: &Path, name: &str) -> Result<PathBuf, ContractError> {
@@ -79,13 +89,16 @@ impl Scenarios for Rigs {
             let known = if known.is_empty() { "there are none".to_owned() } else { known };
             return Err(ContractError::failed(format!("no rig {} (rigs: {known})", file.display())));
         }
-        let plan = Plan::load(&file).map_err(|report| {
-            let why = report.downcast_ref::<RigError>().map_or_else(|| report.to_string(), RigError::lines);
-            ContractError::failed(why).with("reason", "badRig")
-        })?;
-        let seed = plan.seed;
-        let run = RigRun::start(plan, self.runtime.clone(), None);
-        Ok(Box::new(Running { run, seed }))
+        Ok(self.run(Plan::load(&file).map_err(|e| bad_rig(e.downcast_ref(), e.to_string()))?))
+    }
+
+    fn start_text(&self, _root: &Path, name: &str, text: &str) -> Result<Box<dyn Scenario>, ContractError> {
+        Ok(self.run(Plan::parse(text, name).map_err(|e| bad_rig(e.downcast_ref(), e.to_string()))?))
+    }
+
+    fn check(&self, root: &Path, name: &str) -> Result<(), String> {
+        let file = file_of(root, name).map_err(|e| e.message)?;
+        Plan::load(&file).map(drop).map_err(|e| bad_rig(e.downcast_ref(), e.to_string()).message)
     }
 
     fn names(&self, root: &Path) -> Vec<String> {

@@ -1,0 +1,382 @@
+//! Captures of a set's links: who is tapped, what is written where, what came of it. One hub for all; it starts with
+//! the first capture, so that links without one cost nothing.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use hilrig_capture::{CaptureSpec, Hub, LinkKey, PcapngSink, Points, Sink, SinkId, SinkReport};
+use hilrig_port::{LinkSnapshot, TapPoints, tap};
+use hilrig_record::{Recording, RunInfo, RunLink, RunRecorder};
+use serde::Serialize;
+
+use crate::LinkError;
+use crate::live::{Live, lock};
+use crate::news::now;
+
+/// What a link may bring between two rounds of the hub.
+const RING: usize = 512 << 10;
+/// Captures that have ended, kept for the status.
+const KEPT: usize = 10;
+
+/// The captures of a set. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Captures(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    works: Mutex<Works>,
+    /// As last looked at, so that a status never waits for a disk.
+    rows: Mutex<VecDeque<CaptureRow>>,
+}
+
+#[derive(Debug, Default)]
+struct Works {
+    hub: Option<Hub>,
+    tapped: Vec<Tapped>,
+    running: Vec<Running>,
+    started: u64,
+}
+
+#[derive(Debug)]
+struct Tapped {
+    live: Arc<Live>,
+    key: LinkKey,
+    points: TapPoints,
+}
+
+#[derive(Debug)]
+struct Running {
+    id: String,
+    sink: SinkId,
+    keys: Vec<LinkKey>,
+    recording: Option<Recording>,
+}
+
+/// One capture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CaptureRow {
+    pub id: String,
+    /// `file`, or `record` for the database of runs.
+    pub kind: &'static str,
+    pub links: String,
+    pub file: String,
+    /// All files so far, oldest first.
+    pub files: Vec<String>,
+    pub format: String,
+    pub framing: String,
+    pub points: String,
+    /// `running`, `ended`, or `failed` with an `error`.
+    pub state: &'static str,
+    pub started: String,
+    pub records: u64,
+    pub bytes: u64,
+    /// Bytes that were on a line and are not in the capture.
+    pub lost_bytes: u64,
+    pub error: String,
+}
+
+impl CaptureRow {
+    fn take(&mut self, report: &SinkReport, running: bool) {
+        self.records = report.records;
+        self.bytes = report.bytes;
+        self.lost_bytes = report.lost_bytes;
+        if !report.files.is_empty() {
+            self.files = report.files.iter().map(|f| f.display().to_string()).collect();
+        }
+        self.error = report.error.clone().unwrap_or_default();
+        self.state = match (&report.error, running) {
+            (Some(_), _) => "failed",
+            (None, true) => "running",
+            (None, false) => "ended",
+        };
+    }
+}
+
+fn failed(what: impl ToString) -> LinkError {
+    LinkError::Capture(what.to_string())
+}
+
+fn word(points: Points) -> &'static str {
+    match points {
+        Points::In => "in",
+        Points::Out => "out",
+        Points::Both => "both",
+    }
+}
+
+fn tap_points(points: Points) -> TapPoints {
+    match points {
+        Points::In => TapPoints::In,
+        Points::Out => TapPoints::Out,
+        Points::Both => TapPoints::Both,
+    }
+}
+
+impl Captures {
+    /// Begins to write a capture of these links. A relative file is below `folder`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// Why nothing is captured, in a sentence.
+    pub(crate) fn start(
+        &self,
+        lives: &[Arc<Live>],
+        spec: &CaptureSpec,
+        folder: &Path,
+    ) -> Result<CaptureRow, LinkError> {
+        spec.check().map_err(failed)?;
+        let spec = CaptureSpec { file: placed(folder, &spec.file)?, ..spec.clone() };
+        let sink = PcapngSink::create(&spec).map_err(|e| failed(format!("{}: {e}", spec.file.display())))?;
+        let row = CaptureRow {
+            kind: "file",
+            file: spec.file.display().to_string(),
+            files: vec![spec.file.display().to_string()],
+            format: spec.format.to_string(),
+            framing: spec.framing.to_string(),
+            points: word(spec.points).to_owned(),
+            ..blank()
+        };
+        self.add(lives, spec.points, Box::new(sink), row, None)
+    }
+
+    /// Begins to record these links as a run in a database.
+    ///
+    /// # Errors
+    /// Why nothing is recorded, in a sentence.
+    pub(crate) fn record(
+        &self,
+        lives: &[Arc<Live>],
+        db: &Path,
+        mut info: RunInfo,
+    ) -> Result<CaptureRow, LinkError> {
+        if let Some(folder) = db.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| failed(format!("{}: {e}", folder.display())))?;
+        }
+        info.links.extend(lives.iter().map(|live| {
+            let [a, b] = live.spec.urls().map(ToString::to_string);
+            RunLink { name: live.name().to_owned(), a, b }
+        }));
+        let (framing, points) = (info.framing.clone(), info.points);
+        let (recorder, recording) = RunRecorder::start(db, info).map_err(failed)?;
+        let file = db.display().to_string();
+        let row = CaptureRow {
+            kind: "record",
+            files: vec![file.clone()],
+            file,
+            framing: framing.to_string(),
+            points: word(points).to_owned(),
+            ..blank()
+        };
+        self.add(lives, points, Box::new(recorder), row, Some(recording))
+    }
+
+    fn add(
+        &self,
+        lives: &[Arc<Live>],
+        points: Points,
+        sink: Box<dyn Sink>,
+        row: CaptureRow,
+        recording: Option<Recording>,
+    ) -> Result<CaptureRow, LinkError> {
+        let mut works = lock(&self.0.works);
+        let before: Vec<LinkKey> = works.tapped.iter().map(|t| t.key).collect();
+        let mut keys = Vec::with_capacity(lives.len());
+        for live in lives {
+            match works.tap(live, tap_points(points)) {
+                Ok(key) => keys.push(key),
+                Err(e) => {
+                    keys.retain(|key| !before.contains(key));
+                    works.release(&keys);
+                    return Err(e);
+                }
+            }
+        }
+        let Some(hub) = &works.hub else { return Err(failed("there is no link to capture")) };
+        let sink = hub.add(keys.clone(), sink);
+        works.started += 1;
+        let id = format!("{}-{}", if row.kind == "file" { "capture" } else { "record" }, works.started);
+        works.running.push(Running { id: id.clone(), sink, keys, recording });
+        let names: Vec<&str> = lives.iter().map(|live| live.name()).collect();
+        let row = CaptureRow { id, links: names.join(", "), ..row };
+        let mut rows = lock(&self.0.rows);
+        while rows.iter().filter(|r| r.state != "running").count() > KEPT {
+            let oldest = rows.iter().position(|r| r.state != "running");
+            oldest.map(|i| rows.remove(i));
+        }
+        rows.push_back(row.clone());
+        Ok(row)
+    }
+
+    /// Ends captures: those of this id or file, or all with `""`. Each is complete when this returns.
+    ///
+    /// # Errors
+    /// None of that name runs.
+    pub(crate) fn stop(&self, name: &str) -> Result<Vec<CaptureRow>, LinkError> {
+        let mut works = lock(&self.0.works);
+        let wanted: Vec<String> = {
+            let rows = lock(&self.0.rows);
+            let mut running = rows.iter().filter(|r| r.state == "running" || r.state == "failed");
+            let named =
+                |r: &&CaptureRow| r.id == name || r.file == name || r.file.ends_with(&format!("/{name}"));
+            match name {
+                "" => running.filter(|r| r.kind == "file").map(|r| r.id.clone()).collect(),
+                _ => running.find(named).map(|r| r.id.clone()).into_iter().collect(),
+            }
+        };
+        let (ending, going): (Vec<Running>, Vec<Running>) =
+            std::mem::take(&mut works.running).into_iter().partition(|r| wanted.contains(&r.id));
+        works.running = going;
+        if ending.is_empty() {
+            let known: Vec<&str> = works.running.iter().map(|r| r.id.as_str()).collect();
+            let known = if known.is_empty() { "none runs".to_owned() } else { known.join(", ") };
+            let name = if name.is_empty() { "to stop".to_owned() } else { format!("{name:?}") };
+            return Err(failed(format!("there is no capture {name} ({known})")));
+        }
+        Ok(ending.into_iter().map(|running| self.end(&mut works, running, "stopped", &[])).collect())
+    }
+
+    /// Ends everything; `outcome` and `statistics` go to the database of runs.
+    pub(crate) fn end_run(&self, outcome: &str, statistics: &[(String, LinkSnapshot)]) -> Vec<CaptureRow> {
+        let mut works = lock(&self.0.works);
+        let running = std::mem::take(&mut works.running);
+        let mut ended = Vec::new();
+        for one in running {
+            ended.push(self.end(&mut works, one, outcome, statistics));
+        }
+        works.hub = None;
+        ended
+    }
+
+    fn end(
+        &self,
+        works: &mut Works,
+        running: Running,
+        outcome: &str,
+        statistics: &[(String, LinkSnapshot)],
+    ) -> CaptureRow {
+        // Last records first, then the sink's end.
+        works.release(&running.keys);
+        let report = works.hub.as_ref().map(|hub| hub.remove(running.sink)).unwrap_or_default();
+        let mut error = None;
+        if let Some(recording) = running.recording {
+            error = recording.finish(outcome, "", statistics).err();
+        }
+        let mut rows = lock(&self.0.rows);
+        let Some(row) = rows.iter_mut().find(|row| row.id == running.id) else { return blank() };
+        row.take(&report, false);
+        if let Some(error) = error {
+            (row.state, row.error) = ("failed", error.to_string());
+        }
+        row.clone()
+    }
+
+    /// A link closes: what its tap still holds goes to its captures, which go on without it.
+    pub(crate) fn leave(&self, live: &Arc<Live>) {
+        let mut works = lock(&self.0.works);
+        let Some(key) = works.key(live) else { return };
+        works.untap(key);
+        works.running.iter_mut().for_each(|running| running.keys.retain(|k| *k != key));
+    }
+
+    /// Looks at what was written, for the status.
+    pub(crate) fn refresh(&self) {
+        // Busy with a start or an end: next time.
+        let Ok(works) = self.0.works.try_lock() else { return };
+        let Some(hub) = &works.hub else { return };
+        for running in &works.running {
+            let report = hub.report(running.sink);
+            if let Some(row) = lock(&self.0.rows).iter_mut().find(|row| row.id == running.id) {
+                row.take(&report, true);
+            }
+        }
+    }
+
+    /// The same without what changes all the time.
+    pub fn states(&self) -> Vec<CaptureRow> {
+        let still = |row: &CaptureRow| CaptureRow { records: 0, bytes: 0, ..row.clone() };
+        lock(&self.0.rows).iter().map(still).collect()
+    }
+
+    /// Those that run, and the last ones that have ended.
+    pub fn rows(&self) -> Vec<CaptureRow> {
+        lock(&self.0.rows).iter().cloned().collect()
+    }
+}
+
+impl Works {
+    fn key(&self, live: &Arc<Live>) -> Option<LinkKey> {
+        self.tapped.iter().find(|t| Arc::ptr_eq(&t.live, live)).map(|t| t.key)
+    }
+
+    fn tap(&mut self, live: &Arc<Live>, points: TapPoints) -> Result<LinkKey, LinkError> {
+        if let Some(tapped) = self.tapped.iter().find(|t| Arc::ptr_eq(&t.live, live)) {
+            if tapped.points == points || tapped.points == TapPoints::Both {
+                return Ok(tapped.key);
+            }
+            return Err(failed(format!(
+                "link {} is captured at other points already; ask for the same points, or stop that capture first",
+                live.name()
+            )));
+        }
+        if self.hub.is_none() {
+            self.hub = Some(Hub::start().map_err(|e| failed(format!("no thread for captures: {e}")))?);
+        }
+        let Some(hub) = &self.hub else { return Err(failed("no thread for captures")) };
+        let (ours, reader) = tap(RING);
+        let key = hub.attach(live.info.clone(), reader);
+        if let Err(e) = live.with(|shard, link| shard.set_tap(link, Some(ours), points)) {
+            hub.detach(key);
+            return Err(e);
+        }
+        self.tapped.push(Tapped { live: live.clone(), key, points });
+        Ok(key)
+    }
+
+    /// Untaps links that no capture wants any more.
+    fn release(&mut self, keys: &[LinkKey]) {
+        for key in keys {
+            if !self.running.iter().any(|running| running.keys.contains(key)) {
+                self.untap(*key);
+            }
+        }
+    }
+
+    fn untap(&mut self, key: LinkKey) {
+        let Some(at) = self.tapped.iter().position(|t| t.key == key) else { return };
+        let tapped = self.tapped.swap_remove(at);
+        let tap = tapped.live.with(|shard, link| shard.set_tap(link, None, TapPoints::Out));
+        let untold = tap.ok().flatten().map_or(0, |tap| tap.untold());
+        if let Some(hub) = &self.hub {
+            hub.detach_after(key, untold);
+        }
+    }
+}
+
+fn blank() -> CaptureRow {
+    CaptureRow {
+        id: String::new(),
+        kind: "file",
+        links: String::new(),
+        file: String::new(),
+        files: Vec::new(),
+        format: String::new(),
+        framing: String::new(),
+        points: String::new(),
+        state: "running",
+        started: now(),
+        records: 0,
+        bytes: 0,
+        lost_bytes: 0,
+        error: String::new(),
+    }
+}
+
+/// The file where it belongs, with its folder made.
+fn placed(folder: &Path, file: &Path) -> Result<PathBuf, LinkError> {
+    let file = folder.join(file);
+    if let Some(parent) = file.parent() {
+        std::fs::create_dir_all(parent).map_err(|e| failed(format!("{}: {e}", parent.display())))?;
+    }
+    Ok(file)
+}
