@@ -55,12 +55,15 @@ impl PortWatch {
         Ok(watch)
     }
 
-    /// Watches one more folder, such as the one where another program makes its virtual ports.
+    /// Watches one more folder, such as the one where another program makes its virtual ports, or all of /dev, where
+    /// rules of udev may have given a port any name.
     pub fn also(&mut self, folder: &Path) {
-        if !self.folders.iter().any(|f| f.path == folder && f.prefixes.is_empty()) {
-            self.add(folder.to_owned(), &[]);
-            self.renew();
+        // The kernel has one watch a folder.
+        match self.folders.iter_mut().find(|f| f.path == folder) {
+            Some(known) => known.prefixes = &[],
+            None => self.add(folder.to_owned(), &[]),
         }
+        self.renew();
     }
 
     fn add(&mut self, path: PathBuf, prefixes: &'static [&'static str]) {
@@ -191,5 +194,9 @@ mod tests {
         let writer = std::thread::spawn(move || fs::write(name, "").unwrap());
         assert!(watch.wait(SOON));
         writer.join().unwrap();
+        while watch.wait(NOW) {}
+        watch.also(dev.path());
+        std::os::unix::fs::symlink("ttyUSB0", dev.path().join("plc")).unwrap();
+        assert!(watch.wait(SOON), "a name of udev's making");
     }
 }
