@@ -7,13 +7,14 @@ use hilrig_port::Time;
 
 use crate::queue::{Event, Item, TRUE_RATE};
 use crate::uart::{Got, Receiver, Sent, Shape};
-use crate::wire::{Lane, Noise};
+use crate::wire::{Lane, Noise, behind_break};
 
 /// Characters that may be on their way without having come out as one: the one on the wire and one that may still
 /// come of it.
 const UNCLAIMED: u32 = 2;
 /// Room that one character on the wire may need: a fast receiver sees several in one.
 const ROOM: usize = 64;
+const TICK: Duration = Duration::from_nanos(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Sim {
@@ -52,8 +53,10 @@ impl Sim {
     pub fn deadline(&self, d: usize) -> Option<Time> {
         let end = &self.ends[d];
         match end.sent {
-            Some(sent) => Some(sent.end.at).filter(|at| at.0 < u64::MAX),
-            None => end.receiver.deadline(self.at),
+            Some(sent) if sent.end.at.0 < u64::MAX => Some(sent.end.at),
+            // While a break lasts there is nothing to wait for but that the receiver sees it.
+            Some(_) => end.receiver.complete_at().or_else(|| end.receiver.is_idle().then(|| self.at + TICK)),
+            None => end.receiver.complete_at().or_else(|| end.receiver.waits().then(|| self.at + TICK)),
         }
     }
 
@@ -123,7 +126,7 @@ impl Sim {
                     return false;
                 }
                 sent.end.at = end;
-                lane.free = sent.end;
+                lane.free = behind_break(sent.end, Some(shape));
                 if entry.item == Item::Event(Event::Break(false)) {
                     lane.tx.pop(0);
                 }
@@ -227,7 +230,7 @@ impl Sim {
         }
         // The receiver hears nothing of it any more.
         if end.sent.is_none() && end.lost > 0 && end.receiver.is_idle() {
-            let idle = lane.tx.front().is_none_or(|e| lane.start(e.due).at > at + Duration::from_nanos(1));
+            let idle = lane.tx.front().is_none_or(|e| lane.start(e.due).at > at + TICK);
             if idle {
                 lane.dropped += u64::from(std::mem::take(&mut end.lost));
             }

@@ -176,13 +176,17 @@ impl Receiver {
         self.state = State::Idle;
     }
 
-    /// When the character that it is in has come, or a break is over on a line that is high from `now` on.
-    pub fn deadline(&self, now: Time) -> Option<Time> {
+    /// When the character that it is in has come.
+    pub fn complete_at(&self) -> Option<Time> {
         match (self.state, self.shape) {
             (State::Bits { edge, .. }, Some(shape)) => Some(Time(edge.0 + shape.char_time())),
-            (State::WaitHigh, _) => Some(Time(now.0 + 1)),
             _ => None,
         }
+    }
+
+    /// It is in a break.
+    pub fn waits(&self) -> bool {
+        self.state == State::WaitHigh
     }
 
     /// Listens from `from` to before `to`. `wire` tells the level at a time and until when it stays; `got` is told what

@@ -12,7 +12,7 @@ use rand_pcg::rand_core::Rng;
 use crate::queue::{Entry, Event, Item, Queue};
 use crate::sim::Sim;
 use crate::uart::{Exact, Shape};
-use crate::{Echo, Mismatch, WireSpec};
+use crate::{Echo, Mismatch, NS_HALF, WireSpec};
 
 /// Up to this speed each byte is given out by itself, above it those of a quantum together.
 const GRAIN_BAUD: u32 = 38_400;
@@ -329,7 +329,7 @@ impl Wire {
                 if let (Event::Break(on), Some(entry)) = (event, lane.tx.front()) {
                     let began = lane.start(entry.due).at;
                     lane.low = on.then_some((entry.due, began));
-                    lane.free = if on { lane.start(entry.due) } else { at };
+                    lane.free = if on { lane.start(entry.due) } else { behind_break(at, lane.sender) };
                 }
                 lane.tx.pop(0);
             }
@@ -394,7 +394,9 @@ impl Wire {
             Some(Item::Bytes(n)) => u64::from(n),
             _ => 0,
         };
+        let due = lane.tx.front().map_or(Time(0), |e| e.due);
         let begins = head.map(|start| match queued {
+            _ if lane.low.is_some() => lane.low_end(due, shape.char_time()),
             0 => start.at,
             _ => start.after(shape.char_units(), shape.baud).at,
         });
@@ -440,6 +442,11 @@ impl Lane {
             _ => start,
         }
     }
+}
+
+/// When the line can be used again: after a bit of idle line, or nobody would see the next start bit.
+pub(crate) fn behind_break(end: Exact, shape: Option<Shape>) -> Exact {
+    shape.map_or(end, |shape| end.after(2 * NS_HALF, shape.baud))
 }
 
 /// How many characters begin before `since`.
