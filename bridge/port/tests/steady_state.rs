@@ -4,6 +4,8 @@
 #![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
+#[path = "common/wire.rs"]
+mod wire;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,10 +13,15 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use common::{App, open_pty, pattern, runtime, wait_until};
-use hilrig_port::{Direction, Gate, Link, LinkOptions, Shard, Station, StationRef, Time, Tx};
+use hilrig_port::{
+    Direction, Gate, Link, LinkOptions, Shard, Station, StationRef, TapKind, TapPoints, TapReader, Time, Tx,
+    tap,
+};
+use wire::Wire;
 
 struct Counting;
 
@@ -93,13 +100,15 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(LinkOptions { gate: Some(Box::new(Open)), ..LinkOptions::default() })
+    }
+
+    fn with(options: LinkOptions) -> Self {
         let (tmp, runtime) = runtime();
         let shard = Shard::start("steady").unwrap();
         let (a, far_a, _) = open_pty("a", &runtime);
         let (b, far_b, _) = open_pty("b", &runtime);
-        let link = shard
-            .add_link(a, b, LinkOptions { gate: Some(Box::new(Open)), ..LinkOptions::default() })
-            .unwrap();
+        let link = shard.add_link(a, b, options).unwrap();
         let (port, far, _) = open_pty("s", &runtime);
         let slave = Slave { due: Time::now() + SILENCE, timeouts: 0 };
         let station = shard.add_station(port, Box::new(slave)).unwrap();
@@ -124,6 +133,11 @@ impl Bench {
         bench
     }
 
+    /// Counts the calls of the allocator on the shard's thread, or no more.
+    fn counting(&self, on: bool) {
+        self.shard.with_station(&self.station, |_: &mut Slave, _, _| COUNT_ME.set(on)).unwrap();
+    }
+
     /// One after the other through the link, both ways, of sizes that serial protocols have.
     fn link_messages(&self, n: usize) {
         for i in 0..n {
@@ -142,8 +156,27 @@ impl Bench {
     }
 }
 
+/// Reads a tap as a capture's writer does, in a thread of its own; answers how many payload bytes came.
+fn drained(mut reader: TapReader) -> std::thread::JoinHandle<u64> {
+    std::thread::spawn(move || {
+        let mut bytes = 0;
+        while !reader.is_over() {
+            while let Some(record) = reader.next_record() {
+                assert_ne!(record.kind, TapKind::Lost);
+                bytes += record.bytes.len() as u64;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        bytes
+    })
+}
+
+/// Counts are of the process, so that these tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
 #[test]
 fn the_shard_neither_allocates_nor_frees_while_bytes_flow() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let bench = Bench::new();
     let counting = |on: bool| bench.shard.with_gate(&bench.link, |_: &mut Open, _| COUNT_ME.set(on)).unwrap();
     counting(true);
@@ -166,6 +199,39 @@ fn the_shard_neither_allocates_nor_frees_while_bytes_flow() {
     wait_until("deadlines pass", || timeouts() > before + 10);
     counting(false);
     assert_eq!(CALLS.load(Ordering::Relaxed), 0, "calls of the allocator on the shard's thread");
+}
+
+#[test]
+fn neither_a_tap_nor_a_conduit_makes_the_shard_allocate() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (tap, reader) = tap(1 << 20);
+    let bytes = drained(reader);
+    let wire = Wire::new(Duration::from_micros(50), 0, 0);
+    let bench = Bench::with(LinkOptions {
+        conduit: Some(Box::new(wire)),
+        tap: Some(tap),
+        tap_points: TapPoints::Both,
+        ..LinkOptions::default()
+    });
+    CALLS.store(0, Ordering::Relaxed);
+    bench.counting(true);
+    bench.link_messages(3_000);
+    // Faults that fire, and events of them that nobody reads, are nothing special either.
+    let faulty = |wire: &mut Wire, _| wire.drop = 20;
+    bench.shard.with_conduit(&bench.link, faulty).unwrap();
+    let line = pattern(10_000, 3);
+    bench.a.write(&line);
+    wait_until("all is through", || {
+        bench.b.read_some();
+        let d = &bench.link.stats().directions[0];
+        d.fault_bytes >= 500 && d.pending == 0
+    });
+    bench.counting(false);
+    assert_eq!(CALLS.swap(0, Ordering::Relaxed), 0, "calls of the allocator on the shard's thread");
+    let stats = bench.link.stats();
+    let all: u64 = stats.directions.iter().map(|d| d.bytes_in + d.bytes_out).sum();
+    drop(bench);
+    assert!(bytes.join().unwrap() >= all, "the tap has recorded less than went through");
 }
 
 /// `strace -c` on one thread; answers how often it made which system call while `work` ran.
@@ -207,6 +273,31 @@ fn system_calls(thread: i32, work: impl FnOnce()) -> Option<BTreeMap<String, u64
     Some(calls)
 }
 
+const N: usize = 2_000;
+
+#[test]
+fn a_tap_costs_no_system_call_and_a_conduit_that_does_not_wait_none_either() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    for (what, conduit) in [("tap", false), ("tap and conduit", true)] {
+        let (tap, reader) = tap(1 << 20);
+        let bytes = drained(reader);
+        let wire = || Box::new(Wire::new(Duration::ZERO, 0, 0));
+        let bench = Bench::with(LinkOptions {
+            conduit: if conduit { Some(wire()) } else { None },
+            tap: Some(tap),
+            tap_points: TapPoints::Both,
+            ..LinkOptions::default()
+        });
+        let idle = |s: &mut Slave, now: Time, _: &mut Tx| s.due = now + Duration::from_secs(3600);
+        bench.shard.with_station(&bench.station, idle).unwrap();
+        if let Some(calls) = system_calls(bench.shard.thread_id(), || bench.link_messages(N)) {
+            check(what, &calls, N as u64);
+        }
+        drop(bench);
+        assert!(bytes.join().unwrap() > 0);
+    }
+}
+
 /// At most three calls a message, and no others than these.
 fn check(what: &str, calls: &BTreeMap<String, u64>, messages: u64) {
     // Attaching breaks into one wait, which is then started again.
@@ -225,7 +316,7 @@ fn check(what: &str, calls: &BTreeMap<String, u64>, messages: u64) {
 
 #[test]
 fn a_message_costs_three_system_calls_and_no_futex() {
-    const N: usize = 2_000;
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let bench = Bench::new();
     // Without a deadline near, which would add a wait of its own.
     let idle = |s: &mut Slave, now: Time, _: &mut Tx| s.due = now + Duration::from_secs(3600);
