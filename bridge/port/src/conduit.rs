@@ -56,10 +56,11 @@ pub trait Conduit: Any + Send {
     /// What the receiver gets next, if it is due at `now`. The same again until `advance`.
     fn next(&mut self, now: Time, direction: Direction) -> Option<Out<'_>>;
 
-    /// The receiver took the first `n` bytes of what `next` showed, or the signal (`n` is 0).
+    /// The receiver took the first `n` bytes of what `next` showed, or the signal (`n` is 0). Where nobody is at the
+    /// receiving end, the shard takes what is due and counts it as discarded.
     fn advance(&mut self, now: Time, direction: Direction, n: usize);
 
-    /// Nobody is at the receiving end: throws away all that is pending and answers how many bytes that were.
+    /// Throws away all that is pending and answers how many bytes that were: the link is over, or gets another conduit.
     fn discard(&mut self, now: Time, direction: Direction) -> u64;
 
     /// When something will be due that is not yet. Absolute.
