@@ -114,7 +114,7 @@ impl Port {
     }
 
     /// Puts another line in place of this one, which is handed back. The counters go on.
-    pub(crate) fn replace(&mut self, parts: Parts, set: &mut Set) -> Result<Line, (PortError, Line)> {
+    pub(crate) fn replace(&mut self, parts: Parts, set: &mut Set) -> (Result<(), PortError>, Line) {
         self.detach(set);
         let old = std::mem::replace(&mut self.line, parts.line);
         self.stats.set_back(&parts.fresh);
@@ -122,15 +122,13 @@ impl Port {
         (self.driven, self.sensed) = (self.line.driven().unwrap_or_default(), Lines::NONE);
         self.settings = parts.settings;
         (self.read, self.write, self.accept_at) = (true, false, None);
-        match self.attach(set, self.at.0, self.at.1) {
-            Ok(()) => Ok(old),
-            Err(e) => {
-                self.detach(set);
-                self.presence = Presence::Lost;
-                self.stats.set_gone(PortState::Waiting, e.to_string());
-                Err((e, std::mem::replace(&mut self.line, Line::Gone)))
-            }
-        }
+        let done = self.attach(set, self.at.0, self.at.1);
+        let Err(e) = &done else { return (done, old) };
+        self.detach(set);
+        self.presence = Presence::Lost;
+        self.stats.set_gone(PortState::Waiting, e.to_string());
+        // The old one stays until it goes with the unit, or another takes its place.
+        (done, std::mem::replace(&mut self.line, old))
     }
 
     /// Takes its place in a shard. A virtual port that is open already counts as just opened.
@@ -437,10 +435,8 @@ impl Port {
         let change = self.retire(set, state, reason);
         if change == Change::Lost {
             let line = std::mem::replace(&mut self.line, Line::Gone);
-            if let Err(line) = set.close(line, &self.stats) {
-                // Nobody closes it now; it goes with the unit, or when another takes its place.
-                self.line = line;
-            }
+            // What nobody closes now goes with the unit, or when another takes its place.
+            self.line = set.close(line, &self.stats);
         }
         change
     }

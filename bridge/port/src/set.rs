@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-
 use rustix::event::epoll::{self, EventData};
 use rustix::fs::inotify;
 use rustix::io::Errno;
@@ -120,14 +119,17 @@ impl Set {
         Ok(seen.iter().map(|event| (Token::unpack(event.data.u64()), event.flags)))
     }
 
-    /// Has a lost line closed on another thread, or hands it back.
-    pub(crate) fn close(&self, line: Line, stats: &Arc<PortStats>) -> Result<(), Line> {
-        let Some(closer) = self.closer else { return Err(line) };
+    /// Has a lost line closed on another thread, and hands out what is left in its place.
+    pub(crate) fn close(&self, line: Line, stats: &Arc<PortStats>) -> Line {
+        let Some(closer) = self.closer else { return line };
         stats.set_closing(true);
-        closer.try_send((line, stats.clone())).map_err(|e| {
-            stats.set_closing(false);
-            e.into_inner().0
-        })
+        match closer.try_send((line, stats.clone())) {
+            Ok(()) => Line::Gone,
+            Err(e) => {
+                stats.set_closing(false);
+                e.into_inner().0
+            }
+        }
     }
 
     /// Reports openings of `path` from now on.

@@ -154,9 +154,9 @@ impl Shard {
     /// Puts an open port in the place of one that was lost (or is there: then that one goes). Counters go on.
     pub fn replace_port(&self, link: &Link, side: usize, port: OpenPort) -> Result<(), PortError> {
         let parts = port.into_parts();
-        let done = self.in_link(link, |unit, set| unit.replace(side, parts, set))?;
         // Whichever line is left is closed here.
-        done.map(drop).map_err(|(e, _line)| e)
+        let (done, _line) = self.in_link(link, |unit, set| unit.replace(side, parts, set))?;
+        done
     }
 
     /// Pulls the cable: closes the port of one side, as if its device had gone. It waits for `replace_port`.

@@ -212,8 +212,12 @@ struct Listener {
 }
 
 fn listener(policy: &str) -> Listener {
+    listening("tcp-listen", policy)
+}
+
+fn listening(kind: &str, policy: &str) -> Listener {
     let (tmp, runtime) = runtime();
-    let listener = open(&format!("tcp-listen:127.0.0.1:0?policy={policy}"), &runtime);
+    let listener = open(&format!("{kind}:127.0.0.1:0?policy={policy}"), &runtime);
     let address = listener.local_addr().unwrap();
     let (pty, far, _) = open_pty("b", &runtime);
     let shard = Shard::start("test").unwrap();
@@ -257,6 +261,31 @@ fn with_kick_the_newest_client_has_the_port() {
         before = Some(client);
     }
     adds_up(&l.link);
+}
+
+#[test]
+fn with_kick_a_network_serial_port_begins_anew_with_each_client() {
+    let l = listening("rfc2217-listen", "kick");
+    let mut greeting = [0; 15];
+    let mut old = l.connect();
+    old.read_exact(&mut greeting).unwrap();
+    // Half a command, which must not be taken for the beginning of what the next one says.
+    old.write_all(&[0xff, 0xfa, 0x2c, 0x01]).unwrap();
+    for _ in 0..5 {
+        let mut client = l.connect();
+        let mut again = [0; 15];
+        client.read_exact(&mut again).unwrap();
+        assert_eq!(again, greeting);
+        client.write_all(b"bytes").unwrap();
+        assert_eq!(l.app.read(5), b"bytes");
+        wait_until("the old client is put out", || matches!(old.read(&mut [0; 64]), Ok(0) | Err(_)));
+        old = client;
+    }
+    // Nobody looks on here: a second one is turned away.
+    let l = listening("rfc2217-listen", "refuse");
+    let mut first = l.connect();
+    first.read_exact(&mut greeting).unwrap();
+    assert!(matches!(l.connect().read(&mut [0]), Ok(0) | Err(_)));
 }
 
 #[test]

@@ -30,13 +30,13 @@ fn every_wish_is_answered_and_what_is_granted_is_so() {
         fifo: Some(5),
         spin: Duration::from_micros(50),
         cpu: Some(cpu),
-        lock_memory: false,
+        lock_memory: true,
         dma_latency: true,
     };
     let shard = Shard::start_with("timely", &ask).unwrap();
     let rows = &shard.granted().rows;
     let names: Vec<_> = rows.iter().map(|r| r.what).collect();
-    assert_eq!(names, ["timer slack", "SCHED_FIFO", "spin", "core", "processor sleep"]);
+    assert_eq!(names, ["timer slack", "SCHED_FIFO", "spin", "core", "memory", "processor sleep"]);
     let row = |what| rows.iter().find(|r| r.what == what).unwrap();
     assert!(row("timer slack").granted && row("core").granted, "{rows:?}");
     let (policy, priority) = (stat(shard.thread_id(), POLICY), stat(shard.thread_id(), PRIORITY));
@@ -46,6 +46,9 @@ fn every_wish_is_answered_and_what_is_granted_is_so() {
         assert_eq!(policy, 0);
         assert!(row("SCHED_FIFO").detail.contains("rtprio 5"), "{rows:?}");
     }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let locked = status.lines().find_map(|l| l.strip_prefix("VmLck:")).unwrap().trim();
+    assert_eq!(row("memory").granted, locked != "0 kB", "{rows:?}, {locked} are locked");
     for refused in rows.iter().filter(|r| !r.granted) {
         assert!(refused.detail.contains(": "), "no reason: {refused:?}");
     }

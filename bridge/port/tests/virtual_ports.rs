@@ -206,6 +206,21 @@ fn what_the_application_sets_is_seen() {
     drop(app);
 }
 
+#[test]
+fn what_a_pty_hides_of_a_format_is_taken_from_the_url() {
+    let (_tmp, runtime) = runtime();
+    let a = common::open("pty:a?format=7E1", &runtime);
+    let (far, stats) = (a.far_end().unwrap().to_owned(), a.stats());
+    let shard = Shard::start("test").unwrap();
+    let _link = shard.add_link(a, open_pty("b", &runtime).0, LinkOptions::default()).unwrap();
+    let app = App::open(&far);
+    wait_until("the setting is seen", || stats.snapshot().format.to_string() == "7E1");
+    app.set(|t| t.control_modes |= ControlModes::CSTOPB);
+    wait_until("the application's stop bits count", || stats.snapshot().format.to_string() == "7E2");
+    app.set(|t| t.input_modes |= rustix::termios::InputModes::IXON);
+    wait_until("flow control is seen", || stats.snapshot().flow == hilrig_port::Flow::XonXoff);
+}
+
 /// Opens with even parity as C programs do: through glibc, which fails if nothing it asked for took effect.
 fn open_8e1(path: &std::path::Path) -> Result<App, nix::Error> {
     use nix::sys::termios as tty;

@@ -21,14 +21,14 @@ impl LinkUnit {
 
     /// Nothing that is still pending will arrive.
     pub(crate) fn finish(&mut self) {
-        for from in 0..2 {
+        for (from, direction) in DIRECTIONS.into_iter().enumerate() {
             let flow = &mut self.flows[from];
             let mut n = flow.ready.len() as u64;
             flow.ready = 0..0;
             if let Some(conduit) = &mut self.conduit
                 && !self.failed
             {
-                n += conduit.discard(Time::now(), DIRECTIONS[from]);
+                n += conduit.discard(Time::now(), direction);
             }
             self.ports[1 - from].stats.discarded_bytes.add(n);
             let moved = Moved { discarded: n, ..Moved::default() };
@@ -45,10 +45,10 @@ impl LinkUnit {
         new: Option<Box<dyn Conduit>>,
         set: &mut Set,
     ) -> Option<Box<dyn Conduit>> {
-        for from in 0..2 {
+        for (from, direction) in DIRECTIONS.into_iter().enumerate() {
             let Some(conduit) = &mut self.conduit else { break };
             if !self.failed {
-                let discarded = conduit.discard(Time::now(), DIRECTIONS[from]);
+                let discarded = conduit.discard(Time::now(), direction);
                 self.discarded(1 - from, discarded, set);
                 self.account(from, Moved { discarded, ..Moved::default() });
             }
@@ -89,15 +89,18 @@ impl LinkUnit {
         side: usize,
         parts: Parts,
         set: &mut Set,
-    ) -> Result<Line, (PortError, Line)> {
+    ) -> (Result<(), PortError>, Line) {
         if self.failed {
             let port = self.ports[side].name.clone();
-            return Err((PortError::Gone { port }, parts.line));
+            return (Err(PortError::Gone { port }), parts.line);
         }
         if self.ports[side].presence() != Presence::Lost {
             self.lost(side, Time::now(), set);
         }
-        let old = self.ports[side].replace(parts, set)?;
+        let (done, old) = self.ports[side].replace(parts, set);
+        if done.is_err() {
+            return (done, old);
+        }
         let at = Time::now();
         self.tap_event(TapKind::Back, side, at, 0, set);
         match self.conduit {
@@ -105,7 +108,7 @@ impl LinkUnit {
             None => (0..2).for_each(|from| self.settle(from, Moved::default(), set)),
         }
         self.begin(side, set);
-        Ok(old)
+        (Ok(()), old)
     }
 
     /// A port is in service: says so, and shows both ends to each other.

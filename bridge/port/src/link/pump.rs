@@ -51,8 +51,8 @@ impl LinkUnit {
     ) {
         loop {
             let mut idle = true;
-            for from in 0..2 {
-                while self.give_one(conduit, now, gone, from, &mut moved[from], set) {
+            for (from, moved) in moved.iter_mut().enumerate() {
+                while self.give_one(conduit, now, gone, from, moved, set) {
                     idle = false;
                 }
             }
