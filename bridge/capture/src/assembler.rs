@@ -192,12 +192,14 @@ impl Assembler {
             record.bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
         };
         let (rule, count, to) = (number(0), number(4), record.side & 1);
+        // A frame that was over by then is not the one it is about.
+        let (side, flow) = carrier(self.points, to);
+        self.end_frames(place, side, flow, Some(record.at));
         let link = &mut self.links[place];
         let name = link.info.rules.get(rule).unwrap_or_else(|| format!("rule {rule}"));
         let way = if to == 1 { "a->b" } else { "b->a" };
         let remark = format!("fault {name}, {way} at byte {}, {count} bytes", record.value);
         // The packet it is about may be made already.
-        let (side, flow) = carrier(self.points, to);
         let about = |made: &&mut Made| {
             (made.link, made.side, made.flow) == (place, side, Some(flow))
                 && made.at >= record.at

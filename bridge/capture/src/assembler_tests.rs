@@ -74,6 +74,17 @@ fn a_fault_is_a_remark_on_the_frame_it_is_about() {
 }
 
 #[test]
+fn a_fault_is_no_remark_on_a_frame_that_was_over_before() {
+    let (mut a, link) = (Assembler::new(Framing::Silence(None), Points::Out), link());
+    a.record(&link, &record(0, TapKind::Out, 1, b"before"));
+    a.record(&link, &fault(10 * MS, 1));
+    a.record(&link, &record(11 * MS, TapKind::Out, 1, b"it"));
+    a.tick(Time(30 * MS));
+    let expected = ["0 1 TxStart before", "11 1 TxStart it (fault rule 7, a->b at byte 5, 2 bytes)"];
+    assert_eq!(text(&mut a, Some(30 * MS)), expected);
+}
+
+#[test]
 fn a_fault_that_left_nothing_is_a_packet_of_its_own() {
     let (mut a, link) = (Assembler::new(Framing::Raw, Points::Out), link());
     a.record(&link, &fault(MS, 0));

@@ -205,5 +205,8 @@ proptest! {
         if let Some(ReadError::Bad { offset, .. }) = all(&file).2 {
             prop_assert!(offset < file.len() as u64);
         }
+        if let Ok(recording) = crate::Recording::read(&file[..], None) {
+            prop_assert!(crate::Player::new(recording, crate::PlaySpec::default()).is_ok());
+        }
     }
 }

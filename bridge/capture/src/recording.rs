@@ -100,13 +100,14 @@ impl Recording {
         let mut reader = Reader::new(input);
         let mut recording = Self::default();
         let (mut found, mut names) = (Vec::new(), Vec::<String>::new());
-        let mut clock = 0;
+        let mut clock = 0i64;
         while let Some(packet) = reader.next_packet()? {
             let interface = &reader.interfaces()[packet.interface];
             let ours = described(&interface.description);
             let name = ours.map_or("", |(name, _)| name);
             let Some(event) = packet.event else { continue };
-            clock += packet.comments.iter().filter_map(|c| ours.and(step_of(c))).sum::<i64>();
+            let steps = packet.comments.iter().filter_map(|c| ours.and(step_of(c)));
+            clock = steps.fold(clock, i64::saturating_add);
             if link.is_some_and(|link| link != name) {
                 if !names.iter().any(|n| n == name) {
                     names.push(name.to_owned());
