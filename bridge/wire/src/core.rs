@@ -128,12 +128,8 @@ impl LinkCore {
             }
         };
         self.now = Some(now);
-        for (d, direction) in DIRECTIONS.into_iter().enumerate() {
-            if let Some(over) = self.frames.tick(now, direction)
-                && !self.stages[d].is_clear(&self.rules)
-            {
-                self.stages[d].push_end(over);
-            }
+        for d in 0..2 {
+            self.end_frame(now, d);
             while let Some((rule, number, at)) = self.rules.moment_due(now, d) {
                 self.stages[d].push_moment(at, rule, number);
             }
@@ -142,6 +138,14 @@ impl LinkCore {
         }
         self.wire.run(now);
         now
+    }
+
+    fn end_frame(&mut self, now: Time, d: usize) {
+        if let Some(over) = self.frames.tick(now, DIRECTIONS[d])
+            && !self.stages[d].is_clear(&self.rules)
+        {
+            self.stages[d].push_end(over);
+        }
     }
 
     fn work(&mut self, now: Time, d: usize) {
@@ -185,6 +189,9 @@ impl Conduit for LinkCore {
             });
             self.work(now, d);
         }
+        // What the other side has said before is over now.
+        self.end_frame(now, 1 - d);
+        self.work(now, 1 - d);
         self.wire.run(now);
     }
 

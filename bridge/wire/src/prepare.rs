@@ -41,9 +41,8 @@ impl Action {
     /// Needs no byte to act on, so a moment is enough.
     pub fn needs_no_byte(&self) -> bool {
         match self {
-            Self::Stall(_) | Self::Break(_) | Self::Lines { .. } | Self::Unplug(_) | Self::Insert { .. } => {
-                true
-            }
+            Self::Stall(_) | Self::Break(_) | Self::Lines { .. } | Self::Unplug(_) => true,
+            Self::Insert { after, .. } => !after,
             Self::Mismatch { time, .. } => time.is_some(),
             _ => false,
         }

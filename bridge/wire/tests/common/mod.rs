@@ -29,10 +29,6 @@ pub struct Bench {
     pub deadlines: u64,
 }
 
-pub fn us(us: u64) -> Time {
-    Time(us * 1000)
-}
-
 pub fn settings(baud: u32, format: &str) -> LineSettings {
     LineSettings { baud, format: format.parse().unwrap(), flow: hilrig_port::Flow::None }
 }
@@ -50,6 +46,7 @@ pub fn wire(a: (u32, &str), b: (u32, &str)) -> CoreSpec {
 pub fn rules(toml: &str) -> CoreSpec {
     #[derive(serde::Deserialize)]
     struct File {
+        #[serde(default)]
         faults: Vec<FaultRule>,
     }
     let file: File = toml::from_str(toml).unwrap_or_else(|e| panic!("{e}"));
