@@ -63,11 +63,11 @@ fn every_kind_of_port_parses() {
             PortUrl::TcpListen { host: "::1".into(), port: 0, policy: Policy::Refuse, tls: None },
         ),
         (
-            "tcp-listen:h:1?policy=share&tls=on&cert=c&key=k&client_ca=ca",
+            "tcp-listen:h:1?policy=kick&tls=on&cert=c&key=k&client_ca=ca",
             PortUrl::TcpListen {
                 host: "h".into(),
                 port: 1,
-                policy: Policy::Share,
+                policy: Policy::Kick,
                 tls: Some(TlsServer {
                     identity: Identity { cert: "c".into(), key: "k".into() },
                     client_ca: Some("ca".into()),
@@ -144,6 +144,8 @@ fn errors_point_at_the_character() {
         ("tcp-listen:h:1?tls=on", 21, "certificate and key"),
         ("rfc2217:h:1?exclusive=on", 12, "remote port"),
         ("rfc2217:h:1?baud=x", 17, "not a baud rate"),
+        ("rfc2217-listen:h:1?policy=share", 26, "one client"),
+        ("tcp-listen:h:1?policy=share&tls=on&cert=c&key=k", 22, "one client"),
         ("rfc2217-listen:h:1?tls=on", 19, "known options are policy"),
         ("tcp-listen:ä b:1", 13, "cannot contain ` `"),
         ("unix:", 5, "path of a socket"),
@@ -235,7 +237,7 @@ fn urls() -> impl Strategy<Value = PortUrl> {
     });
     let file = "[^&=\\p{C}]{1,9}";
     let identity = (file, file).prop_map(|(c, k)| Identity { cert: c.into(), key: k.into() });
-    let policy = prop_oneof![Just(Policy::Refuse), Just(Policy::Kick), Just(Policy::Share)];
+    let one = prop_oneof![Just(Policy::Refuse), Just(Policy::Kick)];
     use proptest::option::of as some;
     let client = (some(file), some(identity.clone()), some("[a-z]{1,9}"))
         .prop_map(|(ca, identity, name)| TlsClient { ca: ca.map(PathBuf::from), identity, name });
@@ -255,14 +257,20 @@ fn urls() -> impl Strategy<Value = PortUrl> {
             port,
             tls
         }),
-        (host.clone(), any::<u16>(), policy.clone(), some(server))
+        (host.clone(), any::<u16>(), one.clone(), some(server))
             .prop_map(|(host, port, policy, tls)| PortUrl::TcpListen { host, port, policy, tls }),
+        (host.clone(), any::<u16>()).prop_map(|(host, port)| PortUrl::TcpListen {
+            host,
+            port,
+            policy: Policy::Share,
+            tls: None
+        }),
         (host.clone(), any::<u16>(), remote).prop_map(|(host, port, options)| PortUrl::Rfc2217 {
             host,
             port,
             options
         }),
-        (host.clone(), any::<u16>(), policy).prop_map(|(host, port, policy)| PortUrl::Rfc2217Listen {
+        (host.clone(), any::<u16>(), one).prop_map(|(host, port, policy)| PortUrl::Rfc2217Listen {
             host,
             port,
             policy

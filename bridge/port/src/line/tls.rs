@@ -55,11 +55,10 @@ impl TlsLine {
             if let Some(why) = line.failure.take() {
                 return Err(failed(why));
             }
-            for errno in [received.err(), if let Write::Ended(e) = sent { Some(e) } else { None }] {
-                if let Some(errno) = errno {
-                    let source = errno.unwrap_or(Errno::CONNRESET).into();
-                    return Err(PortError::Connect { port: port.to_owned(), source });
-                }
+            let ended = if let Write::Ended(e) = sent { Some(e) } else { received.err() };
+            if let Some(errno) = ended {
+                let source = errno.unwrap_or(Errno::CONNRESET).into();
+                return Err(PortError::Connect { port: port.to_owned(), source });
             }
             if stop() {
                 return Err(PortError::Stopped { port: port.to_owned() });

@@ -60,17 +60,19 @@ impl<'a> Options<'a> {
     }
 
     pub(super) fn listener(mut self) -> Result<(Policy, Option<TlsServer>), UrlError> {
-        let (mut policy, mut tls) = (Policy::default(), Tls::default());
+        let (mut policy, mut tls) = (None, Tls::default());
         while let Some(option) = self.next()? {
             if option.key == "policy" {
-                policy = option.policy()?;
+                option.policy()?;
+                policy = Some(option);
             } else if !tls.take(&option, &["tls", "cert", "key", "client_ca"])? {
                 return Err(option.unknown("a TCP listener", "policy, tls, cert, key, client_ca"));
             }
         }
         if !tls.wanted(self.input)? {
-            return Ok((policy, None));
+            return Ok((policy.map_or(Ok(Policy::default()), |p| p.policy())?, None));
         }
+        let policy = policy.map_or(Ok(Policy::default()), |p| p.policy_of_one())?;
         let Some(identity) = tls.identity(self.input)? else {
             let why = "a TLS listener needs its certificate and key: cert=FILE&key=FILE";
             return Err(UrlError::new(self.input, self.input.len(), why));
@@ -101,6 +103,16 @@ impl Given<'_> {
         [Policy::Refuse, Policy::Kick, Policy::Share].into_iter().find(|p| p.word() == self.value).ok_or_else(
             || self.wrong(format!("`{}` is not a policy; expected refuse, kick or share", self.value)),
         )
+    }
+
+    /// Of a port whose client is spoken to in its own way, so that nobody else can listen to it.
+    pub(super) fn policy_of_one(&self) -> Result<Policy, UrlError> {
+        match self.policy()? {
+            Policy::Share => {
+                Err(self.wrong("this port has one client; policy=share is for plain tcp-listen: ports"))
+            }
+            policy => Ok(policy),
+        }
     }
 
     fn file(&self) -> Result<PathBuf, UrlError> {

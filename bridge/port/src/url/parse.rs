@@ -68,9 +68,7 @@ impl FromStr for PortUrl {
                 let (host, port) = host_port(input, at, end)?;
                 let from = options.start();
                 while let Some(option) = options.next()? {
-                    if matches!(option.key, "exclusive" | "low_latency" | "hupcl")
-                        || option.key.starts_with("rs485")
-                    {
+                    if !matches!(option.key, "baud" | "format" | "flow" | "dtr" | "rts") {
                         return Err(option.unknown("a remote port", "baud, format, flow, dtr, rts"));
                     }
                 }
@@ -82,7 +80,7 @@ impl FromStr for PortUrl {
                 let mut policy = Policy::default();
                 while let Some(option) = options.next()? {
                     match option.key {
-                        "policy" => policy = option.policy()?,
+                        "policy" => policy = option.policy_of_one()?,
                         _ => return Err(option.unknown("this port", "policy")),
                     }
                 }
