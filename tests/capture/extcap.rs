@@ -4,7 +4,7 @@ use super::*;
 use hilrig_capture::{Extcap, ExtcapRequest};
 use hilrig_tests::need;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -29,7 +29,11 @@ fn extcap_program() {
         ExtcapRequest::Config { interface }
     } else {
         let fifo = PathBuf::from(after("--fifo").unwrap());
-        extcap.capture(&interface, &fifo, |_| File::open(std::env::var_os(FILE).unwrap())).unwrap();
+        let file = PathBuf::from(std::env::var_os(FILE).unwrap());
+        std::fs::write(file.with_extension("pid"), std::process::id().to_string()).unwrap();
+        // After what is there the link is silent.
+        let (silence, _kept) = std::io::pipe().unwrap();
+        extcap.capture(&interface, &fifo, |_| Ok(File::open(file)?.chain(silence))).unwrap();
         return;
     };
     let mut answers = File::options().write(true).open("/dev/fd/3").unwrap();
@@ -60,7 +64,7 @@ fn our_links_appear_as_interfaces_of_wireshark() {
     );
     std::fs::write(&program, script).unwrap();
     for path in [dir.path(), &bin, &program] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
     }
     let tshark = |args: &[&str]| {
         let mut command = if rustix::process::geteuid().is_root() {
@@ -80,4 +84,10 @@ fn our_links_appear_as_interfaces_of_wireshark() {
     assert!(types.contains("RTAC_SERIAL (RTAC serial line)"), "{types}");
     let shown = tshark(&[&["-n", "-i", "hilrig-line1", "-c", "2"], &MODBUS[..]].concat());
     assert!(shown.contains("Query: Unit:  17") && shown.contains("Response: Unit:  17"), "{shown}");
+    let pid = std::fs::read_to_string(spec.file.with_extension("pid")).unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while Path::new("/proc").join(&pid).join("fd/0").symlink_metadata().is_ok() {
+        assert!(std::time::Instant::now() < until, "the program stays after its capture");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -1,8 +1,8 @@
 //! Where a capture goes: a file, a row of files, or a stream. Moves whole blocks; does not know what is in them.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use hilrig_port::Time;
 use jiff::Timestamp;
 
 use crate::CaptureSpec;
+use crate::blocks::SECTION;
 use crate::pump::Pump;
 use crate::rotation::Names;
 
@@ -97,8 +98,8 @@ impl Files {
         if !names.dir().as_os_str().is_empty() {
             fs::create_dir_all(names.dir()).map_err(|e| cannot("make the directory", names.dir(), &e))?;
         }
-        let number = names.first_number();
-        let (path, file) = open(&names, number)?;
+        let mut number = names.first_number();
+        let (path, file) = if rotates { next(&names, &mut number)? } else { only(&names)? };
         Ok(Self {
             names,
             number,
@@ -125,7 +126,7 @@ impl Files {
 
     fn rotate(&mut self) -> io::Result<()> {
         self.number += 1;
-        (self.path, self.file) = open(&self.names, self.number)?;
+        (self.path, self.file) = next(&self.names, &mut self.number)?;
         (self.written, self.begun) = (0, Time::now());
         self.all.push_back(self.path.clone());
         while self.keep.is_some_and(|keep| self.all.len() > keep) {
@@ -138,10 +139,35 @@ impl Files {
     }
 }
 
-fn open(names: &Names, number: u64) -> io::Result<(PathBuf, File)> {
-    let path = names.path(number, Timestamp::now());
-    let file = File::create(&path).map_err(|e| cannot("create", &path, &e))?;
-    Ok((path, file))
+/// The next file of a row; a number that somebody else has taken meanwhile is left out.
+fn next(names: &Names, number: &mut u64) -> io::Result<(PathBuf, File)> {
+    loop {
+        let path = names.path(*number, Timestamp::now());
+        match File::create_new(&path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => *number += 1,
+            made => return made.map_err(|e| cannot("create", &path, &e)).map(|file| (path, file)),
+        }
+    }
+}
+
+/// The one file of a capture; an older capture there is replaced, and nothing else.
+fn only(names: &Names) -> io::Result<(PathBuf, File)> {
+    let path = names.path(1, Timestamp::now());
+    let open = || {
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(io::Error::other("another capture is writing it"));
+        }
+        let mut start = Vec::new();
+        Read::by_ref(&mut file).take(4).read_to_end(&mut start)?;
+        if !start.is_empty() && start != SECTION.to_le_bytes() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there and is no pcapng file"));
+        }
+        file.set_len(0)?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(file)
+    };
+    open().map_err(|e| cannot("write", &path, &e)).map(|file| (path, file))
 }
 
 fn cannot(what: &str, path: &Path, e: &io::Error) -> io::Error {

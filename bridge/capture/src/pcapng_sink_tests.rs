@@ -12,8 +12,10 @@ fn record(at: Time, kind: TapKind, side: u8, bytes: &[u8]) -> TapRecord<'_> {
     TapRecord { at, kind, side, lines: Lines::DTR, value: 0, bytes }
 }
 
-/// Packets, and name, link type and drops of each interface.
-fn read(file: &[u8]) -> (Vec<Packet>, Vec<(String, u16, Option<u64>)>) {
+/// Name, link type and drops.
+type Interface = (String, u16, Option<u64>);
+
+fn read(file: &[u8]) -> (Vec<Packet>, Vec<Interface>) {
     let mut reader = Reader::new(file);
     let mut packets = Vec::new();
     while let Some(packet) = reader.next_packet().unwrap() {
@@ -52,7 +54,7 @@ fn a_file_can_be_read_after_every_round() {
     }
     sink.finish().unwrap();
     assert_eq!(read(&file()).1[1], ("pty:b".to_owned(), 250, Some(0)));
-    assert_eq!(sink.files(), [spec.file.clone()]);
+    assert_eq!(sink.files(), std::slice::from_ref(&spec.file));
 }
 
 #[test]
@@ -70,6 +72,30 @@ fn exported_pdus_keep_what_is_no_data_on_interfaces_of_their_own() {
     assert_eq!(interfaces.iter().map(|i| i.1).collect::<Vec<_>>(), [252, 252, 250]);
     assert_eq!((packets[0].bytes.as_slice(), packets[0].interface), (&b"ab"[..], 1));
     assert_eq!((packets[1].event, packets[1].interface), (Some(Event::Break), 2));
+}
+
+#[test]
+fn what_is_no_capture_is_not_overwritten_nor_what_is_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = CaptureSpec::new(dir.path().join("x.pcapng"));
+    let refused = || PcapngSink::create(&spec).unwrap_err().to_string();
+    let sink = PcapngSink::create(&spec).unwrap();
+    assert!(refused().ends_with("x.pcapng: another capture is writing it"), "{}", refused());
+    assert!(!std::fs::read(&spec.file).unwrap().is_empty());
+    drop(sink);
+    drop(PcapngSink::create(&spec).unwrap());
+    std::fs::write(&spec.file, "[bridge]").unwrap();
+    assert!(refused().ends_with("x.pcapng: it is there and is no pcapng file"), "{}", refused());
+    assert_eq!(std::fs::read(&spec.file).unwrap(), b"[bridge]");
+}
+
+#[test]
+fn two_rows_of_files_with_one_name_do_not_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = CaptureSpec::new(dir.path().join("x.pcapng"));
+    spec.rotate_megabytes = Some(1.0);
+    let (one, two) = (PcapngSink::create(&spec).unwrap(), PcapngSink::create(&spec).unwrap());
+    assert_ne!(one.files(), two.files());
 }
 
 #[test]

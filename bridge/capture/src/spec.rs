@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use hilrig_port::TapKind;
+use hilrig_port::{TapKind, TapPoints};
 use serde::{Deserialize, Serialize};
 
 use crate::Framing;
@@ -53,10 +53,10 @@ impl CaptureSpec {
         if self.file.as_os_str().is_empty() {
             return wrong("file", "a capture needs the name of a file");
         }
-        if self.rotate_megabytes.is_some_and(|n| !(n >= 0.001 && n <= 1e9)) {
+        if self.rotate_megabytes.is_some_and(|n| !(0.001..=1e9).contains(&n)) {
             return wrong("rotateMegabytes", "a size is at least 0.001 megabytes");
         }
-        if self.rotate_seconds.is_some_and(|n| !(n >= 0.1 && n <= 1e9)) {
+        if self.rotate_seconds.is_some_and(|n| !(0.1..=1e9).contains(&n)) {
             return wrong("rotateSeconds", "a time is at least 0.1 seconds");
         }
         if self.keep == Some(0) {
@@ -157,6 +157,17 @@ impl Points {
             TapKind::In | TapKind::BreakIn => self != Self::Out,
             TapKind::Out | TapKind::BreakOut => self != Self::In,
             _ => true,
+        }
+    }
+}
+
+/// What a link has to record for a capture at these points.
+impl From<Points> for TapPoints {
+    fn from(points: Points) -> Self {
+        match points {
+            Points::In => Self::In,
+            Points::Out => Self::Out,
+            Points::Both => Self::Both,
         }
     }
 }
