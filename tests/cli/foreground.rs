@@ -107,6 +107,162 @@ fn pair_is_a_null_modem() {
     assert_eq!(sandbox.runtime_files(), Vec::<PathBuf>::new());
 }
 
+/// What the end report says of the direction away from a port.
+fn account(said: &Value, from: &str) -> [u64; 4] {
+    let rows = said["traffic"].as_array().expect("traffic").iter();
+    let row = rows.clone().find(|row| row["from"] == from).unwrap_or_else(|| panic!("{from}: {said}"));
+    ["bytesIn", "bytesOut", "discardedBytes", "pending"].map(|key| row[key].as_u64().unwrap())
+}
+
+#[test]
+fn a_pair_takes_the_time_of_a_line_unless_told_otherwise() {
+    let sandbox = Sandbox::new();
+    // 20,000 bytes take 3 minutes at this rate; nothing is measured here but what is still on its way.
+    let child = sandbox.links(&["pair", "slow", "--baud", "1200", "--json"], 1);
+    let (a, b) = (Line::open(&sandbox.port("slow.a")), Line::open(&sandbox.port("slow.b")));
+    a.open_through_to(&b);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| a.write(&[b'x'; 20_000]));
+        assert_eq!(b.read(10).unwrap(), [b'x'; 10]);
+        let said: Value = serde_json::from_str(&child.stop(Signal::INT)).expect("stdout is JSON");
+        let [read, written, discarded, pending] = account(&said, "pty:slow.a");
+        assert_eq!(read, written + discarded + pending, "{said}");
+        assert!(written < 10_000 && pending > 0, "most of it is on its way: {said}");
+        // The port is gone before all is written, or the kernel has taken it all.
+        let _ = writer.join();
+    });
+    let child = sandbox.links(&["pair", "fast", "--no-wire", "--json"], 1);
+    let (a, b) = (Line::open(&sandbox.port("fast.a")), Line::open(&sandbox.port("fast.b")));
+    exact(&a, &b, 200_000);
+    let said: Value = serde_json::from_str(&child.stop(Signal::INT)).expect("stdout is JSON");
+    assert_eq!((account(&said, "pty:fast.a")[3], &said["links"][0]["wire"]), (0, &false.into()), "{said}");
+}
+
+#[test]
+fn noise_and_echo_of_a_pair_are_as_asked() {
+    let sandbox = Sandbox::new();
+    let args =
+        ["pair", "noisy", "--baud", "115200", "--noise", "0.2", "--wire", "echo = \"a\"", "--seed", "11"];
+    let child = sandbox.links(&[&args[..], &["--json"]].concat(), 1);
+    let (a, b) = (Line::open(&sandbox.port("noisy.a")), Line::open(&sandbox.port("noisy.b")));
+    // One bit in five: hardly a byte of a thousand comes as it was sent.
+    wait_for("something comes through, and is garbled", || {
+        a.write(&[0x55; 64]).unwrap();
+        let mut block = [0; 256];
+        let n = b.read_some(&mut block, std::time::Duration::from_millis(100)).unwrap();
+        (n > 30 && block[..n].iter().filter(|b| **b != 0x55).count() > n / 2).then_some(())
+    });
+    let mut block = [0; 64];
+    wait_for("side a hears itself", || {
+        (a.read_some(&mut block, std::time::Duration::from_millis(100)).unwrap() > 0).then_some(())
+    });
+    let said: Value = serde_json::from_str(&child.stop(Signal::INT)).expect("stdout is JSON");
+    assert_eq!((&said["links"][0]["seed"], &said["links"][0]["wire"]), (&11.into(), &true.into()), "{said}");
+}
+
+#[test]
+fn faults_come_from_a_file_too_and_are_accounted_for() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.scratch().join("faults.toml");
+    std::fs::write(
+        &file,
+        "[[faults]]\nid = \"twice\"\ndirection = \"a->b\"\non = \"byte\"\nwhen = { text = \"2\" }\neffect = { duplicate = 1 }\n",
+    )
+    .unwrap();
+    let args = ["link", "pty:one", "pty:two", "--json", "--faults", file.to_str().unwrap()];
+    let child = sandbox.links(&args, 1);
+    let (one, two) = (Line::open(&sandbox.port("one")), Line::open(&sandbox.port("two")));
+    one.open_through_to(&two);
+    one.write(b"123").unwrap();
+    assert_eq!(two.read(4).unwrap(), b"1223");
+    let said: Value = serde_json::from_str(&child.stop(Signal::INT)).expect("stdout is JSON");
+    assert_eq!(said["traffic"][0]["insertedBytes"], 1, "{said}");
+    assert_eq!(
+        (&said["faults"][0]["rule"], &said["faults"][0]["fired"]),
+        (&"twice".into(), &1.into()),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_wrong_wire_or_fault_is_shown_with_a_caret() {
+    let sandbox = Sandbox::new();
+    let fault = |effect: &str| format!("id='x', direction='a->b', effect={effect}");
+    for (args, said, shown, at) in [
+        (["--wire", "bud = 9600"], "bud", "bud = 9600".to_owned(), 0),
+        (["--wire", "noise = \"much\""], "much", "noise = \"much\"".to_owned(), 8),
+        (["--fault", &fault("'explode'")], "explode", fault("'explode'"), 33),
+        (
+            ["--fault", r#"{"id": "x", "direction": "up"}"#],
+            "up",
+            r#"{"id": "x", "direction": "up"}"#.to_owned(),
+            28,
+        ),
+        (["--realtime=fif = 3", "--lines=auto"], "fif", "fif = 3".to_owned(), 0),
+    ] {
+        let output = sandbox.run(["link", "pty:a", "pty:b"].iter().chain(&args));
+        assert_eq!(output.code, Some(2), "{output:?}");
+        let lines: Vec<&str> = output.stderr.lines().collect();
+        assert!(lines[0].contains(said), "{args:?}: {output:?}");
+        assert_eq!(lines[1].trim_start(), shown, "{output:?}");
+        assert_eq!(lines[2].find('^'), Some(at + 2), "{output:?}");
+    }
+    let unfit = sandbox.run([
+        "link",
+        "pty:a",
+        "pty:b",
+        "--fault",
+        &fault("{ truncate = 3 }"),
+        "--fault",
+        &fault("'drop'"),
+    ]);
+    assert!(one_sentence(&unfit, 2).contains('x'), "two of one name: {unfit:?}");
+    let file = sandbox.scratch().join("faults.toml");
+    std::fs::write(&file, "[[faults]]\nid = \"x\"\ndirection = \"up\"\n").unwrap();
+    let wrong = sandbox.run(["link", "pty:a", "pty:b", "--faults", file.to_str().unwrap()]);
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    assert!(wrong.stderr.contains("line 3") && wrong.stderr.contains('^'), "{wrong:?}");
+    assert_eq!(sandbox.runtime_files(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_pair_with_the_shim_prints_what_programs_need() {
+    let sandbox = Sandbox::new();
+    let library = hilrig_tests::hilrig().parent().unwrap().join("libhilrig_shim.so");
+    if !library.is_file() {
+        let refused = sandbox.run(["pair", "bench", "--shim"]);
+        assert!(one_sentence(&refused, 3).contains("libhilrig_shim.so"));
+        return;
+    }
+    let child = sandbox.links(&["pair", "bench", "--shim"], 1);
+    let said = child.stop(Signal::INT);
+    let environment = said.lines().next().unwrap();
+    assert!(environment.contains(&format!("LD_PRELOAD={}", library.display())), "{said}");
+    assert!(environment.contains(sandbox.runtime.to_str().unwrap()), "{said}");
+}
+
+/// A port that goes is waited for; told not to, the link ends.
+#[test]
+fn a_lost_port_is_waited_for_unless_told_otherwise() {
+    let sandbox = Sandbox::new();
+    let far = sandbox.links(&["pair", "far", "--no-wire"], 1);
+    let port = sandbox.port("far.a");
+    let port = port.to_str().unwrap();
+    let child = sandbox.links(&["link", port, "pty:x", "--json"], 1);
+    let mut given_up =
+        sandbox.command(["link", sandbox.port("far.b").to_str().unwrap(), "pty:y", "--no-reconnect"]);
+    let mut given_up = given_up.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    wait_for("the second link is up", || sandbox.port("y").exists().then_some(()));
+    far.kill9();
+    assert_eq!(hilrig_tests::end_of(&mut given_up, hilrig_tests::PATIENCE, "the link").code(), Some(3));
+    let far = sandbox.links(&["pair", "far", "--no-wire"], 1);
+    let (x, b) = (Line::open(&sandbox.port("x")), Line::open(&sandbox.port("far.b")));
+    x.open_through_to(&b);
+    let said: Value = serde_json::from_str(&child.stop(Signal::INT)).expect("stdout is JSON");
+    assert_eq!(said["ports"][0]["reconnects"], 1, "{said}");
+    far.stop(Signal::INT);
+}
+
 #[test]
 fn a_wrong_url_is_shown_with_a_caret() {
     let sandbox = Sandbox::new();
@@ -120,7 +276,7 @@ fn a_wrong_url_is_shown_with_a_caret() {
         ("tcp:127.0.0.1", 13, "HOST:PORT"),
         ("pty:", 4, "name"),
         ("pty:a/b", 5, "/"),
-        ("pty:a?baud=5", 5, "option"),
+        ("pty:a?baud=5", 6, "option"),
         ("unix:", 5, "path"),
     ] {
         for args in [["link", url, "pty:x"], ["link", "pty:x", url]] {

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // test code
 
+mod captures;
 mod client;
 mod foreground;
 mod machine;
 mod readme;
+mod recorded;
 mod rig;
 
 use hilrig_tests::Output;

@@ -1,8 +1,12 @@
-//! The command line's grammar and help texts.
+//! The command line's grammar and help texts. Those of the bridge's own commands are in [`bridge`].
+
+mod bridge;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+
+pub use bridge::*;
 
 /// Hardware-in-the-loop simulator and serial bridge.
 ///
@@ -92,17 +96,23 @@ pub enum Command {
         seed: Option<u64>,
     },
     /// Link ports in pairs until interrupted; any number of links in one process
-    #[command(after_help = "Example: hilrig link /dev/ttyUSB0?baud=19200 tcp-listen:127.0.0.1:9000\n\n\
-        Ports: /dev/ttyUSB0?baud=19200&format=8E1&flow=rtscts, serial:PATH, pty:NAME, tcp:HOST:PORT,\n\
-        tcp-listen:HOST:PORT, unix:PATH, unix-listen:PATH")]
-    Link {
-        /// A B [A2 B2 ...]
-        #[arg(required = true, num_args = 2.., value_name = "PORT")]
-        ports: Vec<String>,
-    },
+    #[command(after_help = LINK_HELP)]
+    Link(LinkArgs),
     /// Make a virtual null modem, NAME.a and NAME.b, until interrupted
-    #[command(after_help = "Example: hilrig pair bench")]
-    Pair { name: String },
+    #[command(after_help = PAIR_HELP)]
+    Pair(PairArgs),
+    /// Capture what goes over the links of a running bridge, as Wireshark reads it
+    #[command(after_help = CAPTURE_HELP)]
+    Capture(Box<CaptureArgs>),
+    /// Send one side of a capture to a port, with the timing of the recording
+    #[command(after_help = REPLAY_HELP)]
+    Replay(ReplayArgs),
+    /// Look at runs that were recorded with --record
+    #[command(after_help = "Example: hilrig runs list --db runs.db")]
+    Runs {
+        #[command(subcommand)]
+        command: RunsCommand,
+    },
     /// List the serial ports of this machine and who holds them
     #[command(after_help = "Example: hilrig ports --json")]
     Ports,

@@ -10,7 +10,7 @@ use hilrig_host::{Client, ClientError, Endpoint};
 use serde_json::{Map, Value, json};
 
 use crate::args::{ActionCommand, ConfigCommand, JobCommand};
-use crate::output::{Failure, exit_of_job, plain, say, say_json, table};
+use crate::output::{Exit, Failure, exit_of_job, plain, say, say_json, table};
 
 const POLL: Duration = Duration::from_millis(100);
 
@@ -214,6 +214,25 @@ fn job_record(client: &mut Client, app: &str, job: &str) -> Result<(Value, JobRe
     let record = serde_json::from_value(value.clone())
         .map_err(|e| Failure::infrastructure(format!("the daemon's job record makes no sense: {e}")))?;
     Ok((value, record))
+}
+
+/// Has an action done and waits for its end; answers its result.
+pub fn act(client: &mut Client, app: &str, action: &str, args: Value) -> Result<Value, Failure> {
+    let params = json!({ "appId": app, "actionName": action, "args": args });
+    let job = plain(&client.call("action.invoke", params)?["jobId"]);
+    loop {
+        let (value, record) = job_record(client, app, &job)?;
+        if record.state.is_terminal() {
+            let why = value["error"]["message"].as_str().unwrap_or("it failed");
+            record.stderr.lines().filter(|line| *line != why).for_each(|line| eprintln!("{line}"));
+            return match record.state {
+                JobState::Succeeded => Ok(value["result"].clone()),
+                JobState::Failed => Err(Failure::new(Exit::Fail, format!("{action}: {why}"))),
+                state => Err(Failure::new(Exit::Stopped, format!("{action} ended as {}", state.as_str()))),
+            };
+        }
+        std::thread::sleep(POLL);
+    }
 }
 
 /// Follows a job to its end, showing its output as it comes.

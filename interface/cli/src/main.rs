@@ -2,10 +2,15 @@
 
 mod apps;
 mod args;
+mod capture;
 mod client;
+mod extcap;
 mod foreground;
+mod inline;
 mod output;
+mod replay;
 mod rig;
+mod runs;
 mod setup;
 
 use std::process::ExitCode;
@@ -41,8 +46,11 @@ fn run(args: args::Args) -> Result<ExitCode, output::Failure> {
         }
         C::Job { command } => client::job(&mut client::connect(&root, connect.as_deref())?, command, json),
         C::Run { rig, report, seed } => rig::run(&rig, report.as_deref(), seed, json),
-        C::Link { ports } => foreground::link(&ports, json),
-        C::Pair { name } => foreground::pair(&name, json),
+        C::Link(args) => foreground::link(&args, json),
+        C::Pair(args) => foreground::pair(&args, json),
+        C::Capture(args) => capture::capture(&args, &root, connect.as_deref()),
+        C::Replay(args) => replay::replay(&args, json),
+        C::Runs { command } => runs::runs(command, json),
         C::Ports => setup::ports(json),
         C::Doctor => setup::doctor(json),
         C::Init { dir } => setup::init(&dir.unwrap_or(root)),

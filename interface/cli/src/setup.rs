@@ -15,8 +15,9 @@ pub fn ports(as_json: bool) -> Result<ExitCode, Failure> {
         eprintln!("no serial ports on this machine; virtual ones are made by `hilrig pair NAME` or pty:NAME");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut rows =
-        vec![["PORT", "DRIVER", "PRODUCT", "SERIAL", "HELD BY", "BY ID"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["PORT", "DRIVER", "PRODUCT", "SERIAL", "USB NAME", "HELD BY", "BY ID"].map(str::to_owned).to_vec(),
+    ];
     let mut list = Vec::new();
     for port in ports {
         let held: Vec<String> = port.held_by.iter().map(|(pid, name)| format!("{name} ({pid})")).collect();
@@ -27,13 +28,14 @@ pub fn ports(as_json: bool) -> Result<ExitCode, Failure> {
             text(&port.driver),
             text(&port.product),
             text(&port.serial_number),
+            text(&port.usb_url().unwrap_or_default()),
             if held.is_empty() { "-".to_owned() } else { held.join(", ") },
             by_id,
         ]);
         list.push(json!({
             "device": port.device, "byId": port.by_id, "byPath": port.by_path, "driver": port.driver,
             "manufacturer": port.manufacturer, "product": port.product, "serialNumber": port.serial_number,
-            "usbId": port.usb_id, "heldBy": held,
+            "usbId": port.usb_id, "usbName": port.usb_url().unwrap_or_default(), "heldBy": held,
         }));
     }
     if as_json {
