@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use hilrig_plc::{Exchange, Outcome as Ended, PollResult, Source};
-use hilrig_port::{Direction, Time};
+use hilrig_port::Time;
 
-use crate::fault::DropRule;
 use crate::plan::{Action, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table, Test};
 use crate::report::{LimitResult, Measurement, Verdict};
 use crate::run::{Halt, Outcome, Run};
@@ -24,16 +23,14 @@ impl Run<'_> {
             Action::Expect { subject, test, within } => self.expect(*subject, *test, *within),
             Action::Assert { subject, test } => self.assert(*subject, *test),
             Action::Inject { fault } => {
-                let plan = &self.plan.faults[*fault];
-                let direction = if plan.direction == 0 { Direction::AToB } else { Direction::BToA };
                 self.look()?;
-                self.bench.arm(plan.link, DropRule::new(*fault, direction, plan.count))?;
+                self.bench.arm(&self.plan.faults[*fault])?;
                 self.armed[*fault] = true;
                 Ok(Outcome::pass())
             }
             Action::Clear { fault } => {
                 self.look()?;
-                self.bench.disarm(self.plan.faults[*fault].link, *fault)?;
+                self.bench.disarm(&self.plan.faults[*fault])?;
                 Ok(Outcome::pass())
             }
             Action::Measure(measure) => self.measure(measure),
@@ -117,7 +114,7 @@ impl Run<'_> {
                 })
             }
             Subject::Fired { fault } => {
-                let rule = self.bench.fault(self.plan.faults[fault].link, fault)?;
+                let rule = self.bench.fault(&self.plan.faults[fault])?;
                 Ok(rule.map_or(0, |r| i64::try_from(r.fired).unwrap_or(i64::MAX)))
             }
             Subject::Polled { .. } | Subject::BytesLost { .. } => {

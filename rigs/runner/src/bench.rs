@@ -10,11 +10,12 @@ use hilrig_plc::{
     Exchange, Master, MasterStats, Outcome, Poll, PollResult, Results, Slave, Source, Timing, Unit,
 };
 use hilrig_port::{
-    Link, LinkOptions, OpenPort, PortSnapshot, PortStats, PortUrl, Runtime, SerialOptions, Shard, StationRef,
+    Conduit, Flow, Format, LineSettings, Link, LinkOptions, OpenPort, PortSnapshot, PortStats, PortUrl,
+    Runtime, SerialOptions, Shard, StationRef, Time,
 };
+use hilrig_wire::{CoreSpec, LinkCore, RuleReport, WireSpec, character_time, frame_silence};
 
-use crate::fault::{DropFrames, DropRule};
-use crate::plan::{Count, MasterPlan, Plan, PollPlan, PortKind, Seat, SimPlan, Table};
+use crate::plan::{Count, FaultPlan, MasterPlan, Plan, PollPlan, PortKind, Seat, SimPlan, Table};
 use crate::report::{BytesResult, StationResult};
 
 /// Results of one master that can wait to be read: some seconds of the fastest line.
@@ -112,13 +113,17 @@ impl<'p> Bench<'p> {
         for link in &plan.links {
             let a = bench.open(link.ends[0], runtime, stop)?;
             let b = bench.open(link.ends[1], runtime, stop)?;
-            let (baud, format) = plan.line_at(link.ends[0]);
-            let gate = DropFrames::new(Timing::new(baud, format).character);
-            let link = bench.shard.add_link(
-                a,
-                b,
-                LinkOptions { gate: Some(Box::new(gate)), ..LinkOptions::default() },
-            )?;
+            let faulty = plan.faults.iter().any(|f| f.link == bench.links.len());
+            let core = match (&link.wire, faulty) {
+                (None, false) => None,
+                _ => Some(bench.conduit(
+                    link.wire.as_ref(),
+                    plan.line_at(link.ends[0]),
+                    plan.line_at(link.ends[1]),
+                )?),
+            };
+            let options = LinkOptions { conduit: core, ..LinkOptions::default() };
+            let link = bench.shard.add_link(a, b, options)?;
             bench.links.push(link);
         }
         for master in &plan.masters {
@@ -140,17 +145,41 @@ impl<'p> Bench<'p> {
         runtime: &Runtime,
         stop: &dyn Fn() -> bool,
     ) -> Result<(), Trouble> {
-        let PortKind::Pair { .. } = kind else {
+        let PortKind::Pair { baud, format, wire } = kind else {
             self.pairs.push(None);
             self.far_ends.push([None, None]);
             return Ok(());
         };
-        let open = |end: &str| OpenPort::open(&PortUrl::pty(format!("{name}.{end}")), runtime, stop);
+        let open = |end: &str| {
+            let url = PortUrl::Pty { name: format!("{name}.{end}"), format: Some(*format), shim: false };
+            OpenPort::open(&url, runtime, stop)
+        };
         let (a, b) = (open("a")?, open("b")?);
         self.far_ends.push([&a, &b].map(|port| port.far_end().map(std::path::Path::to_path_buf)));
-        let link = self.shard.add_link(a, b, LinkOptions::default())?;
+        let line = (*baud, *format);
+        let conduit = wire.as_ref().map(|wire| self.conduit(Some(wire), line, line)).transpose()?;
+        let link = self.shard.add_link(a, b, LinkOptions { conduit, ..LinkOptions::default() })?;
         self.pairs.push(Some(link));
         Ok(())
+    }
+
+    /// What stands in a link between lines that are set like this. Each has its own stream of random numbers.
+    fn conduit(
+        &self,
+        wire: Option<&WireSpec>,
+        a: (u32, Format),
+        b: (u32, Format),
+    ) -> Result<Box<dyn Conduit>, Trouble> {
+        let settings = |(baud, format)| Some(LineSettings { baud, format, flow: Flow::None });
+        let number = (self.pairs.len() + self.links.len()) as u64;
+        let spec = CoreSpec {
+            wire: wire.cloned(),
+            seed: self.plan.seed.wrapping_add(number),
+            silence: frame_silence(character_time(a.0, a.1)),
+            settings: [settings(a), settings(b)],
+            ..CoreSpec::default()
+        };
+        Ok(Box::new(LinkCore::new(spec).map_err(|e| Trouble(e.to_string()))?))
     }
 
     /// Opens what a station or a link end sits on: an end of a pair like any serial port, or the URL.
@@ -158,7 +187,7 @@ impl<'p> Bench<'p> {
         let name = self.plan.seat_name(seat);
         let url = match &self.plan.ports[seat.port].kind {
             PortKind::Url(url) => url.clone(),
-            PortKind::Pair { baud, format } => {
+            PortKind::Pair { baud, format, .. } => {
                 let path = self.far_ends[seat.port][seat.end].clone();
                 let path =
                     path.ok_or_else(|| Trouble(format!("port {name}: the virtual port has no far end")))?;
@@ -243,18 +272,29 @@ impl<'p> Bench<'p> {
         }
     }
 
-    pub fn arm(&self, link: usize, rule: DropRule) -> Result<(), Trouble> {
-        Ok(self.shard.with_gate(&self.links[link], move |gate: &mut DropFrames, _| gate.arm(rule))?)
+    pub fn arm(&self, fault: &FaultPlan) -> Result<(), Trouble> {
+        let rule = LinkCore::prepare(&fault.rule).map_err(|e| Trouble(e.to_string()))?;
+        let armed = self.core(fault, move |core, now| core.arm(now, rule))?;
+        // What comes back is freed here, not on the shard.
+        armed.map(drop).map_err(|_| Trouble(format!("fault {}: too many faults on this link", fault.rule.id)))
     }
 
-    pub fn disarm(&self, link: usize, id: usize) -> Result<(), Trouble> {
-        Ok(self.shard.with_gate(&self.links[link], move |gate: &mut DropFrames, _| gate.disarm(id))?)
+    pub fn disarm(&self, fault: &FaultPlan) -> Result<(), Trouble> {
+        self.core(fault, |core, _| core.clear(&fault.rule.id)).map(drop)
     }
 
-    pub fn fault(&self, link: usize, id: usize) -> Result<Option<DropRule>, Trouble> {
-        Ok(self.shard.with_gate(&self.links[link], move |gate: &mut DropFrames, _| {
-            gate.drops().iter().find(|d| d.id == id).cloned()
-        })?)
+    pub fn fault(&self, fault: &FaultPlan) -> Result<Option<RuleReport>, Trouble> {
+        let mut reports = self.core(fault, |core, _| core.report())?;
+        Ok(reports.iter().position(|r| r.id == fault.rule.id).map(|i| reports.swap_remove(i)))
+    }
+
+    /// Asks what stands in the link of a fault.
+    fn core<R: Send>(
+        &self,
+        fault: &FaultPlan,
+        f: impl FnOnce(&mut LinkCore, Time) -> R + Send,
+    ) -> Result<R, Trouble> {
+        Ok(self.shard.with_conduit(&self.links[fault.link], f)?)
     }
 
     /// Stops or resumes all poll lists.
@@ -349,7 +389,7 @@ impl<'p> Bench<'p> {
             add(d.discarded_bytes, format!("on {name} for a far end that nobody had open"));
             add(d.pending, format!("stuck on {name}"));
             let known = d.bytes_out + d.fault_bytes + d.discarded_bytes + d.pending;
-            add(d.bytes_in.abs_diff(known), format!("on {name} without a trace"));
+            add((d.bytes_in + d.inserted_bytes).abs_diff(known), format!("on {name} without a trace"));
         }
     }
 
@@ -363,6 +403,7 @@ impl<'p> Bench<'p> {
                     to: ends[1 - i].clone(),
                     bytes_in: d.bytes_in,
                     bytes_out: d.bytes_out,
+                    inserted_bytes: d.inserted_bytes,
                     fault_bytes: d.fault_bytes,
                     discarded_bytes: d.discarded_bytes,
                     pending: d.pending,

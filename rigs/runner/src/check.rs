@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use hilrig_port::{Format, PortUrl};
+use hilrig_wire::{CoreSpec, LinkCore, WireSpec};
 
 use crate::file::{Addresses, At, Entries, LinkEnds, Master, Poll, Port, RigFile, Sim, TimeText, Values};
 use crate::plan::{LinkPlan, MasterPlan, Plan, PollPlan, PortKind, PortPlan, Seat, SimPlan, Table};
@@ -73,9 +74,11 @@ fn unreadable(problems: &mut Problems<'_>, error: &toml::de::Error) {
         };
         (format!("this should be {wanted}"), format!("this is {found}"), String::new())
     } else if let Some(name) = what.strip_prefix("unknown field ").or(what.strip_prefix("unknown variant ")) {
+        // A key of an enum and its name as a text come with the same words.
+        let kind = if problems.text_at(&span).starts_with(['"', '\'']) { "value" } else { "key" };
         (
-            format!("unknown key {name}"),
-            "no such key".to_owned(),
+            format!("unknown {kind} {name}"),
+            format!("no such {kind}"),
             format!("known here: {}", expected.replace(" or ", ", ")),
         )
     } else {
@@ -149,7 +152,8 @@ impl Check<'_> {
                         Format::default()
                     })
                 });
-                PortKind::Pair { baud: baud as u32, format }
+                let wire = pair.wire.as_ref().and_then(|wire| self.wire(wire));
+                PortKind::Pair { baud: baud as u32, format, wire }
             }
             Port::Url(text) => PortKind::Url(self.url(text)),
         };
@@ -237,7 +241,16 @@ impl Check<'_> {
             self.problems.add(&name.span, "this cannot be the name of a link", "`all` means all links");
         }
         let ends = [self.seat(&link.value.a), self.seat(&link.value.b)];
-        self.plan.links.push(LinkPlan { name: name.value.clone(), ends });
+        let wire = link.value.wire.as_ref().and_then(|wire| self.wire(wire));
+        self.plan.links.push(LinkPlan { name: name.value.clone(), ends, wire });
+    }
+
+    fn wire(&mut self, wire: &At<WireSpec>) -> Option<WireSpec> {
+        let spec = CoreSpec { wire: Some(wire.value.clone()), ..CoreSpec::default() };
+        if let Err(why) = LinkCore::new(spec) {
+            self.problems.add(&wire.span, format!("this wire cannot be: `{}`", why.key), why.what);
+        }
+        Some(wire.value.clone())
     }
 
     fn master(&mut self, name: &At<String>, master: &At<Master>) {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use hilrig_wire::{Effect, Unit, Way, When, WireSpec};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_spanned::Spanned;
@@ -220,6 +221,8 @@ pub struct Pair {
     pub baud: Option<At<i64>>,
     /// Data bits, parity (N, E, O, M, S), stop bits. Default "8N1".
     pub format: Option<At<String>>,
+    /// Bytes take the time they take on a wire. Without it they pass at once.
+    pub wire: Option<At<WireSpec>>,
 }
 
 /// A simulator: exactly one of the keys.
@@ -258,6 +261,8 @@ pub struct PlcSim {
 pub struct LinkEnds {
     pub a: At<String>,
     pub b: At<String>,
+    /// Bytes take the time they take on a wire. Without it they pass at once.
+    pub wire: Option<At<WireSpec>>,
 }
 
 /// A Modbus RTU master that polls a unit.
@@ -356,15 +361,21 @@ pub struct Inject {
     pub name: At<String>,
     /// Name of the link.
     pub link: At<String>,
-    /// "drop": frames vanish on the link.
-    #[schemars(extend("enum" = crate::steps::FAULT_KINDS))]
-    pub fault: At<String>,
-    /// "a->b" or "b->a", as the link names its ends.
-    #[schemars(extend("enum" = crate::steps::DIRECTIONS))]
-    pub direction: At<String>,
-    /// How many frames. Default 1.
+    /// What happens: "drop", { corrupt = { bits = 2 } }, { delay = "20ms" } and so on.
+    pub fault: At<Effect>,
+    /// "a->b" or "b->a", as the link names its ends, or "both".
+    pub direction: At<Way>,
+    /// What it is about, "byte" or "frame". Default: "byte" if `when` speaks of bytes, otherwise "frame".
+    pub on: Option<At<Unit>>,
+    /// To which bytes or frames it happens. Default: to the next.
+    #[serde(default)]
+    pub when: When,
+    /// How often it happens at most. Default 1, with `when` as often as that says.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub count: Option<At<i64>>,
+    /// How many bytes or frames in a row one time is about. Default 1.
+    #[schemars(range(min = 1))]
+    pub span: Option<u32>,
 }
 
 #[derive(Debug, serde::Deserialize, JsonSchema)]

@@ -5,7 +5,6 @@ mod act;
 mod background;
 mod bench;
 mod check;
-mod fault;
 mod file;
 mod plan;
 mod problem;
@@ -15,7 +14,6 @@ mod steps;
 mod words;
 
 pub use background::{RigRun, RigSnapshot};
-pub use fault::{DropFrames, DropRule, Firing};
 pub use file::schema;
 pub use plan::Plan;
 pub use problem::{Problem, RigError, render};

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hilrig_port::{Format, PortUrl};
+use hilrig_wire::{FaultRule, WireSpec};
 
 use crate::problem::RigError;
 
@@ -58,7 +59,7 @@ pub(crate) struct PortPlan {
 
 #[derive(Debug, Clone)]
 pub(crate) enum PortKind {
-    Pair { baud: u32, format: Format },
+    Pair { baud: u32, format: Format, wire: Option<WireSpec> },
     Url(PortUrl),
 }
 
@@ -84,7 +85,7 @@ impl Plan {
     /// Baud rate and format of the line at a seat.
     pub(crate) fn line_at(&self, seat: Seat) -> (u32, Format) {
         match &self.ports[seat.port].kind {
-            PortKind::Pair { baud, format } => (*baud, *format),
+            PortKind::Pair { baud, format, .. } => (*baud, *format),
             PortKind::Url(PortUrl::Serial { options, .. }) => (options.baud, options.format),
             PortKind::Url(_) => (19_200, Format::default()),
         }
@@ -143,6 +144,7 @@ pub(crate) struct SimPlan {
 pub(crate) struct LinkPlan {
     pub name: String,
     pub ends: [Seat; 2],
+    pub wire: Option<WireSpec>,
 }
 
 #[derive(Debug, Clone)]
@@ -167,11 +169,8 @@ pub(crate) struct PollPlan {
 /// Everything that some `inject` arms.
 #[derive(Debug, Clone)]
 pub(crate) struct FaultPlan {
-    pub name: String,
     pub link: usize,
-    /// 0 from a to b, 1 from b to a.
-    pub direction: usize,
-    pub count: u32,
+    pub rule: FaultRule,
     pub line: usize,
 }
 

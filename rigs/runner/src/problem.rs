@@ -121,6 +121,10 @@ impl<'a> Problems<'a> {
         1 + self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count()
     }
 
+    pub fn text_at(&self, span: &Range<usize>) -> &'a str {
+        self.text.get(span.clone()).unwrap_or_default()
+    }
+
     pub fn add(
         &mut self,
         span: &Range<usize>,

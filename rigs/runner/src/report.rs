@@ -132,15 +132,16 @@ pub struct LimitResult {
 pub struct FaultResult {
     pub name: String,
     pub link: String,
-    pub from: String,
-    pub to: String,
+    /// As the link names its ends.
+    pub direction: hilrig_wire::Way,
     /// Line of the step that injects it.
     pub line: usize,
     /// Its step was reached.
     pub injected: bool,
-    pub wanted: u64,
+    /// How often it may fire, if that is limited.
+    pub limit: Option<u64>,
     pub fired: u64,
-    /// The first firings.
+    /// The last firings.
     pub firings: Vec<FiringResult>,
 }
 
@@ -154,7 +155,7 @@ pub struct FiringResult {
     pub bytes: u64,
 }
 
-/// Always: `bytesIn = bytesOut + faultBytes + discardedBytes + pending`.
+/// Always: `bytesIn + insertedBytes = bytesOut + faultBytes + discardedBytes + pending`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BytesResult {
@@ -163,6 +164,9 @@ pub struct BytesResult {
     pub to: String,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// Put in by faults, or by an echo of the wire.
+    pub inserted_bytes: u64,
+    /// Taken out by faults.
     pub fault_bytes: u64,
     /// For a far end that nobody had open.
     pub discarded_bytes: u64,
@@ -309,7 +313,8 @@ impl RunResult {
                 .map(|f| format!("{} bytes at {:.0} ms", f.bytes, f.at_ms))
                 .collect();
             let places = if places.is_empty() { String::new() } else { format!(" ({})", places.join(", ")) };
-            writeln!(out, "  fault {}: fired {} of {}{places}", fault.name, fault.fired, fault.wanted)?;
+            let limit = fault.limit.map_or(String::new(), |n| format!(" of {n}"));
+            writeln!(out, "  fault {}: fired {}{limit}{places}", fault.name, fault.fired)?;
         }
         for row in self.bytes.iter().filter(|b| !b.link.starts_with("pair ")) {
             write!(
@@ -317,9 +322,12 @@ impl RunResult {
                 "  {} {} -> {}: {} bytes in, {} out",
                 row.link, row.from, row.to, row.bytes_in, row.bytes_out
             )?;
-            for (n, what) in
-                [(row.fault_bytes, "by fault"), (row.discarded_bytes, "discarded"), (row.pending, "pending")]
-            {
+            for (n, what) in [
+                (row.fault_bytes, "by fault"),
+                (row.inserted_bytes, "inserted"),
+                (row.discarded_bytes, "discarded"),
+                (row.pending, "pending"),
+            ] {
                 if n > 0 {
                     write!(out, ", {n} {what}")?;
                 }

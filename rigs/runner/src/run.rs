@@ -257,7 +257,7 @@ impl Run<'_> {
 
     /// Index of a fault that was injected and never fired.
     fn silent_fault(&self) -> Option<usize> {
-        let fired = |i: usize| match self.bench.fault(self.plan.faults[i].link, i) {
+        let fired = |i: usize| match self.bench.fault(&self.plan.faults[i]) {
             Ok(Some(rule)) => rule.fired > 0,
             _ => true,
         };
@@ -268,9 +268,10 @@ impl Run<'_> {
     fn finish(&mut self) -> Result<Outcome, Halt> {
         self.look()?;
         if let Some(i) = self.silent_fault() {
-            let FaultPlan { name, line, .. } = &self.plan.faults[i];
+            let FaultPlan { rule, line, .. } = &self.plan.faults[i];
             let message = format!(
-                "the fault {name}, injected in line {line}, never fired, so nothing was tested with it"
+                "the fault {}, injected in line {line}, never fired, so nothing was tested with it",
+                rule.id
             );
             return Ok(Outcome::failed(message));
         }
@@ -284,25 +285,22 @@ impl Run<'_> {
         result.bytes = self.bench.bytes();
         result.stations = self.bench.stations();
         for (i, fault) in self.plan.faults.iter().enumerate() {
-            let rule = self.bench.fault(fault.link, i).ok().flatten();
+            let rule = self.bench.fault(fault).ok().flatten();
             let firings = rule.as_ref().map(|r| r.firings.as_slice()).unwrap_or_default();
             let link = &self.plan.links[fault.link];
-            let [from, to] =
-                [fault.direction, 1 - fault.direction].map(|end| self.plan.seat_name(link.ends[end]));
             result.faults.push(FaultResult {
-                name: fault.name.clone(),
+                name: fault.rule.id.clone(),
                 link: link.name.clone(),
-                from,
-                to,
+                direction: fault.rule.direction,
                 line: fault.line,
                 injected: self.armed[i],
-                wanted: fault.count.into(),
+                limit: fault.rule.when.count,
                 fired: rule.as_ref().map_or(0, |r| r.fired),
                 firings: firings
                     .iter()
                     .map(|f| FiringResult {
                         at_ms: f.at.since(self.clock.zero).as_secs_f64() * 1000.0,
-                        offset: f.offset,
+                        offset: f.position,
                         bytes: f.bytes,
                     })
                     .collect(),

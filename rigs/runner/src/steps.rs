@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use hilrig_wire::{FaultRule, LinkCore, When};
+
 use crate::check::{Check, known};
 use crate::file::{At, Claim, CountLimit, Inject, Measure, Number, RigFile, Set, Step, TimeLimit};
 use crate::plan::{
@@ -10,8 +12,6 @@ use crate::plan::{
 };
 use crate::words::show_time;
 
-pub(crate) const FAULT_KINDS: [&str; 1] = ["drop"];
-pub(crate) const DIRECTIONS: [&str; 2] = ["a->b", "b->a"];
 const DEFAULT_WRITE: Duration = Duration::from_secs(1);
 
 /// The fields of a claim or `set` that name a table.
@@ -307,34 +307,40 @@ impl Check<'_> {
 
     /// A fault that an earlier step injects.
     fn fault(&mut self, at: &At<String>) -> Option<usize> {
-        let names = self.plan.faults.iter().map(|f| f.name.clone()).collect();
+        let names = self.plan.faults.iter().map(|f| f.rule.id.clone()).collect();
         self.named(at, "fault", "faults injected before this step", names)
     }
 
     fn inject(&mut self, at: &At<Inject>) -> Option<Action> {
         let inject = &at.value;
-        let before = self.plan.faults.iter().find(|f| f.name == inject.name.value).map(|f| f.line);
+        let before = self.plan.faults.iter().find(|f| f.rule.id == inject.name.value).map(|f| f.line);
         if let Some(line) = before {
             let message = format!("the fault `{}` is injected twice", inject.name.value);
             self.problems.add(&inject.name.span, message, format!("the name is taken in line {line}"));
         }
         let link = self.link_named(&inject.link);
-        let kinds = FAULT_KINDS.map(str::to_owned).to_vec();
-        let kind = self.named(&inject.fault, "kind of fault", "kinds", kinds);
-        let directions = DIRECTIONS.map(str::to_owned).to_vec();
-        let direction = self.named(&inject.direction, "direction", "directions", directions);
-        let count = inject.count.as_ref().map_or(1, |n| self.number(n, 1..=1_000_000, "a number of frames"));
+        let mut when = inject.when.clone();
+        if let Some(count) = &inject.count {
+            when.count = Some(self.number(count, 1..=1_000_000, "a number of times") as u64);
+        } else if when == When::default() {
+            when.count = Some(1);
+        }
+        let rule = FaultRule {
+            id: inject.name.value.clone(),
+            direction: inject.direction.value,
+            on: inject.on.as_ref().map(|on| on.value),
+            when,
+            effect: inject.fault.value.clone(),
+            span: inject.span,
+        };
+        let checked = LinkCore::prepare(&rule);
+        if let Err(why) = &checked {
+            self.problems.add(&at.span, format!("this fault cannot be: `{}`", why.key), why.what.clone());
+        }
         let line = self.problems.line(at.span.start);
         // Known to later steps even when something else is wrong with it, so that each mistake is told once.
-        self.plan.faults.push(FaultPlan {
-            name: inject.name.value.clone(),
-            link: link.unwrap_or(0),
-            direction: direction.unwrap_or(0),
-            count: count as u32,
-            line,
-        });
-        (link.is_some() && kind.is_some() && direction.is_some())
-            .then(|| Action::Inject { fault: self.plan.faults.len() - 1 })
+        self.plan.faults.push(FaultPlan { link: link.unwrap_or(0), rule, line });
+        (link.is_some() && checked.is_ok()).then(|| Action::Inject { fault: self.plan.faults.len() - 1 })
     }
 
     fn measure(&mut self, at: &At<Box<Measure>>) -> Option<Action> {

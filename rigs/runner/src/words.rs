@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hilrig_wire::{Effect, Way};
+
 use crate::plan::{Action, FaultPlan, Plan, Subject, Test};
 
 impl Plan {
@@ -21,17 +23,22 @@ impl Plan {
             }
             Action::Assert { subject, test } => format!("{} {test}", self.subject_text(*subject)),
             Action::Inject { fault } => {
-                let FaultPlan { name, link, direction, count, .. } = &self.faults[*fault];
+                let FaultPlan { link, rule, .. } = &self.faults[*fault];
                 let link = &self.links[*link];
-                let [from, to] = [*direction, 1 - *direction].map(|end| self.seat_name(link.ends[end]));
-                let frames = if *count == 1 {
-                    "the next frame".to_owned()
-                } else {
-                    format!("the next {count} frames")
+                let ends = link.ends.map(|seat| self.seat_name(seat));
+                let way = match rule.direction {
+                    Way::AToB => format!("from {} to {}", ends[0], ends[1]),
+                    Way::BToA => format!("from {} to {}", ends[1], ends[0]),
+                    Way::Both => "both ways".to_owned(),
                 };
-                format!("{name}: drop {frames} from {from} to {to} on link {}", link.name)
+                let count = match rule.when.count {
+                    None => String::new(),
+                    Some(1) => ", once".to_owned(),
+                    Some(n) => format!(", at most {n} times"),
+                };
+                format!("{}: {} {way} on link {}{count}", rule.id, effect_text(&rule.effect), link.name)
             }
-            Action::Clear { fault } => self.faults[*fault].name.clone(),
+            Action::Clear { fault } => self.faults[*fault].rule.id.clone(),
             Action::Measure(measure) => {
                 let master = &self.masters[measure.master];
                 format!(
@@ -63,7 +70,7 @@ impl Plan {
             Subject::Simulated { sim, table, address } => {
                 format!("{} {} {address}", self.sims[sim].name, table.name())
             }
-            Subject::Fired { fault } => format!("firings of {}", self.faults[fault].name),
+            Subject::Fired { fault } => format!("firings of {}", self.faults[fault].rule.id),
             Subject::BytesLost { link: None } => "bytes lost outside of faults".to_owned(),
             Subject::BytesLost { link: Some(link) } => {
                 format!("bytes lost on link {} outside of faults", self.links[link].name)
@@ -100,4 +107,12 @@ pub(crate) fn show_time(time: Duration) -> String {
     let text = format!("{value:.digits$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text} {unit}")
+}
+
+/// An effect as the file writes it.
+fn effect_text(effect: &Effect) -> String {
+    serde_json::to_value(effect).map_or(String::new(), |value| match value {
+        serde_json::Value::String(name) => name,
+        other => other.to_string(),
+    })
 }

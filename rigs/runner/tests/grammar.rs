@@ -283,10 +283,13 @@ fn wrong_steps_are_named() {
     }
     for (from, to, problem) in [
         ("expect = {", "assert = {", "20:60 assert takes no time limit"),
-        ("fault = \"drop\"", "fault = \"melt\"", "18:44 unknown kind of fault `melt`"),
-        ("\"a->b\"", "\"up\"", "18:64 unknown direction `up`"),
+        ("fault = \"drop\"", "fault = \"melt\"", "18:44 unknown value `melt`; no such value"),
+        ("\"a->b\"", "\"up\"", "18:64 unknown value `up`; no such value"),
+        ("fault = \"drop\"", "fault = { melt = 1 }", "18:46 unknown key `melt`; no such key"),
+        ("\"a->b\"", "\"a->b\", when = { pattern = \"0g\" }", "18:91 `0g` is not a row of bytes"),
+        ("\"drop\"", "{ corrupt = { bits = 0 } }", "18:10 this fault cannot be: `"),
         ("link = \"l\"", "link = \"k\"", "18:31 unknown link `k`"),
-        ("\"a->b\"", "\"a->b\", count = 0", "18:80 0 is out of range; a number of frames"),
+        ("\"a->b\"", "\"a->b\", count = 0", "18:80 0 is out of range; a number of times"),
         ("count = 3", "count = 0", "22:34 0 is out of range"),
         (
             "count = 3",

@@ -15,6 +15,7 @@ use hilrig_port::Runtime;
 use hilrig_rigs::{Options, Plan, RigRun, RunResult, Verdict, render, run};
 
 const FIRST: &str = include_str!("../../first.toml");
+const ROUGH: &str = include_str!("../../rough.toml");
 
 /// A pair, a PLC on one end, a master on the other; steps follow.
 const DIRECT: &str = r#"name = "direct"
@@ -85,7 +86,7 @@ fn the_first_rig_passes_and_accounts_for_every_byte() {
     assert_eq!((result.exit_code(), result.seed), (0, 1));
 
     let fault = &result.faults[0];
-    assert_eq!((fault.fired, fault.from.as_str(), fault.to.as_str()), (1, "plc.b", "far.a"));
+    assert_eq!((fault.fired, fault.limit, fault.direction), (1, Some(1), hilrig_wire::Way::AToB));
     let dropped = fault.firings[0].bytes;
     let by_fault: u64 = result.bytes.iter().map(|b| b.fault_bytes).sum();
     assert_eq!(by_fault, dropped);
@@ -186,6 +187,23 @@ fn beyond_the_marginal_limit_passes_as_marginal() {
     assert!(result.reason.contains("above the marginal 1 us"), "{}", result.reason);
     let result = measure("2us", "1us");
     assert_eq!((result.verdict, result.exit_code()), (Verdict::Fail, 1));
+}
+
+#[test]
+fn a_master_comes_through_a_rough_line_and_every_firing_is_accounted_for() {
+    let bench = Bench::new();
+    let result = bench.run(ROUGH);
+    assert_eq!(result.verdict, Verdict::Pass, "{}", result.render(false));
+    let fired: Vec<_> = result.faults.iter().map(|f| (f.name.as_str(), f.fired)).collect();
+    assert_eq!(fired, [("noise", 3), ("short", 1), ("late", 1), ("babble", 1)]);
+    let sum = |f: &dyn Fn(&hilrig_rigs::BytesResult) -> u64| result.bytes.iter().map(f).sum::<u64>();
+    assert_eq!(sum(&|b| b.inserted_bytes), 3);
+    assert_eq!(sum(&|b| b.fault_bytes), result.faults[1].firings[0].bytes);
+    for b in &result.bytes {
+        let gone = b.bytes_out + b.fault_bytes + b.discarded_bytes + b.pending;
+        assert_eq!(b.bytes_in + b.inserted_bytes, gone, "{b:?}");
+    }
+    bench.is_clean();
 }
 
 #[test]
