@@ -316,6 +316,28 @@ fn neither_end_allocates_while_it_is_driven() {
 }
 
 #[test]
+fn a_server_that_returns_finds_the_port_set_as_before() {
+    let mut bench = Bench::new();
+    let (server, at) = bench.link(SERVER, "loop:");
+    let url = format!("rfc2217:{at}?baud=300&dtr=on");
+    let (client, near) = bench.link("tcp-listen:127.0.0.1:0", &url);
+    bench.shard.remove_link(server);
+    bench.hears(&client, 1, &Happened::Lost);
+    let (server, _) = bench.link(&format!("rfc2217-listen:{at}"), "loop:");
+    let stats = client.ports()[1].clone();
+    let again = OpenPort::reopen(&url.parse().unwrap(), &bench.runtime, stats, &|| false).unwrap();
+    bench.shard.replace_port(&client, 1, again).unwrap();
+    let remote = server.ports()[1].snapshot();
+    assert!(remote.baud == 300 && remote.lines.has(Lines::DTR), "{} {}", remote.baud, remote.lines);
+    let mut line = TcpStream::connect(near).unwrap();
+    line.set_read_timeout(Some(PATIENCE)).unwrap();
+    line.write_all(b"back").unwrap();
+    let mut back = [0; 4];
+    line.read_exact(&mut back).unwrap();
+    assert_eq!((&back, client.ports()[1].snapshot().reconnects), (b"back", 1));
+}
+
+#[test]
 fn a_port_is_free_when_its_client_has_gone() {
     let bench = Bench::new();
     let (link, at) = bench.link(SERVER, "loop:");

@@ -336,6 +336,7 @@ impl Line {
             Self::Serial(line) => line.deadline(),
             Self::Pty(line) => line.settle_at,
             Self::Telnet(line) => line.deadline(),
+            Self::Tls(line) => line.deadline(),
             _ => None,
         }
     }
@@ -351,6 +352,10 @@ impl Line {
                 line.settle().map(Signal::Settings)
             }
             Self::Telnet(line) => line.on_deadline(now),
+            Self::Tls(line) => {
+                line.on_deadline(now);
+                None
+            }
             _ => None,
         }
     }

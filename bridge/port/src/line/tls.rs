@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerCon
 
 use super::socket::Carrier;
 use super::{Read, Write};
-use crate::PortError;
+use crate::{PortError, Time};
 
 /// How long the other side may take to shake hands.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,11 +29,22 @@ pub(crate) struct TlsLine {
     /// Plain bytes that are not read yet.
     plain: usize,
     failure: Option<String>,
+    /// When it is too late for a client to shake hands.
+    shake_by: Option<Time>,
+    too_late: bool,
 }
 
 impl TlsLine {
     pub(crate) fn server(carrier: Carrier, config: Arc<ServerConfig>) -> Self {
-        Self { carrier, config: Some(config), connection: None, plain: 0, failure: None }
+        Self {
+            carrier,
+            config: Some(config),
+            connection: None,
+            plain: 0,
+            failure: None,
+            shake_by: None,
+            too_late: false,
+        }
     }
 
     pub(crate) fn client(
@@ -46,7 +57,15 @@ impl TlsLine {
         let failed = |reason: String| PortError::Tls { port: port.to_owned(), reason };
         let connection = ClientConnection::new(config, name).map_err(|e| failed(e.to_string()))?;
         let connection = Some(connection.into());
-        let mut line = Self { carrier, config: None, connection, plain: 0, failure: None };
+        let mut line = Self {
+            carrier,
+            config: None,
+            connection,
+            plain: 0,
+            failure: None,
+            shake_by: None,
+            too_late: false,
+        };
         let until = Instant::now() + PATIENCE;
         while line.held() {
             // A server that does not like us may say so and hang up: what it says tells more.
@@ -156,7 +175,7 @@ impl TlsLine {
     }
 
     pub(crate) fn unsent(&self) -> bool {
-        self.connection.as_ref().is_some_and(|c| c.wants_write())
+        self.too_late || self.connection.as_ref().is_some_and(|c| c.wants_write())
     }
 
     /// Whether nothing can be said because hands are not shaken yet.
@@ -165,6 +184,9 @@ impl TlsLine {
     }
 
     pub(crate) fn flush(&mut self) -> Write {
+        if self.too_late {
+            return Write::Ended(Some(Errno::TIMEDOUT));
+        }
         let Some(fd) = self.carrier.fd() else { return Write::Took(0) };
         while let Some(connection) = self.connection.as_mut().filter(|c| c.wants_write()) {
             match connection.write_tls(&mut Socket(fd)) {
@@ -182,9 +204,21 @@ impl TlsLine {
 
     pub(crate) fn connected(&mut self) {
         let Some(config) = &self.config else { return };
-        self.plain = 0;
+        (self.plain, self.too_late) = (0, false);
+        self.shake_by = Some(Time::now() + PATIENCE);
         // Without one the client is hung up on at its first word.
         self.connection = ServerConnection::new(config.clone()).ok().map(Connection::from);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.shake_by
+    }
+
+    /// One that has not shaken hands by now shall not keep the port from others.
+    pub(crate) fn on_deadline(&mut self, now: Time) {
+        if self.shake_by.take_if(|at| *at <= now).is_some() {
+            self.too_late = self.held();
+        }
     }
 
     /// Why the line is lost, for an operator, when it was for its own reasons.

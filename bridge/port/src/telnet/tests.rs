@@ -363,6 +363,8 @@ fn outcome(end: &mut impl End, chunks: &[&[u8]]) -> (Vec<u8>, Vec<Signal>, Vec<u
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn the_stream_may_be_cut_anywhere(stream in pieces(), at in any::<prop::sample::Index>()) {
         let cut = at.index(stream.len() + 1);
@@ -375,8 +377,11 @@ proptest! {
     }
 
     #[test]
-    fn payload_arrives_as_it_was(bytes in proptest::collection::vec(prop_oneof![Just(IAC), any::<u8>()], 0..9000),
-                                 chunk in 1usize..5000) {
+    fn payload_arrives_as_it_was(
+        bytes in proptest::collection::vec(any::<u8>(), 0..9000),
+        chunk in 1usize..5000,
+    ) {
+        let bytes: Vec<u8> = bytes.into_iter().map(|b| if b < 100 { IAC } else { b }).collect();
         let (mut client, mut server) = connected();
         for to_server in [true, false] {
             let (mut rest, mut arrived) = (&bytes[..], vec![]);
