@@ -157,16 +157,21 @@ impl LinkUnit {
         }
     }
 
-    fn room(&mut self, from: usize) -> usize {
-        match &self.conduit {
-            Some(conduit) if !self.failed => conduit.room(DIRECTIONS[from]),
-            _ => CHUNK,
+    /// How many bytes may be read; none from a conduit that fails.
+    fn room(&mut self, from: usize, set: &mut Set) -> usize {
+        let Some(conduit) = self.conduit.as_ref().filter(|_| !self.failed) else { return CHUNK };
+        match guard(|| conduit.room(DIRECTIONS[from])) {
+            Ok(room) => room,
+            Err(why) => {
+                self.fail("conduit", &why, set);
+                0
+            }
         }
     }
 
     pub(crate) fn on_readable(&mut self, from: usize, set: &mut Set) {
         loop {
-            let room = self.room(from);
+            let room = self.room(from, set);
             if room == 0 {
                 return self.settle_conduit(from, set);
             }

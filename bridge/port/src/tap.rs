@@ -1,6 +1,9 @@
 //! A tap on a link: a wait-free ring of records from a shard to whoever writes captures. The shard never waits for
 //! room: what does not fit is counted, and a record says so as soon as one fits again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::{CharError, Lines, Time};
@@ -93,6 +96,8 @@ pub struct Tap {
     /// Not told yet.
     lost_records: u64,
     lost_bytes: u64,
+    /// All together, told or not.
+    lost: Arc<AtomicU64>,
 }
 
 /// The other end.
@@ -100,13 +105,16 @@ pub struct Tap {
 pub struct TapReader {
     ring: Consumer<u8>,
     scratch: Vec<u8>,
+    lost: Arc<AtomicU64>,
 }
 
 /// A ring of `capacity` bytes. One record takes 22 bytes and its payload.
 pub fn tap(capacity: usize) -> (Tap, TapReader) {
     let (producer, consumer) = RingBuffer::new(capacity);
-    let reader = TapReader { ring: consumer, scratch: Vec::with_capacity(crate::TX_CAPACITY) };
-    (Tap { ring: producer, lost_records: 0, lost_bytes: 0 }, reader)
+    let lost = Arc::<AtomicU64>::default();
+    let scratch = Vec::with_capacity(crate::TX_CAPACITY);
+    let reader = TapReader { ring: consumer, scratch, lost: lost.clone() };
+    (Tap { ring: producer, lost_records: 0, lost_bytes: 0, lost }, reader)
 }
 
 impl Tap {
@@ -142,6 +150,7 @@ impl Tap {
     fn lose(&mut self, record: &TapRecord<'_>) {
         self.lost_records += 1;
         self.lost_bytes += record.bytes.len() as u64;
+        self.lost.store(self.lost.load(Ordering::Relaxed) + record.bytes.len() as u64, Ordering::Release);
     }
 
     fn fits(&self, record: &TapRecord<'_>, more: usize) -> bool {
@@ -193,6 +202,12 @@ impl TapReader {
         })
     }
 
+    /// Bytes of payload that were lost since the start: those that a record has told, and those that none can tell any
+    /// more when the tap is gone.
+    pub fn lost_bytes(&self) -> u64 {
+        self.lost.load(Ordering::Acquire)
+    }
+
     /// The shard has let go of its end, and everything it wrote was read.
     pub fn is_over(&self) -> bool {
         self.ring.is_abandoned() && self.ring.slots() == 0
@@ -232,6 +247,9 @@ mod tests {
         let told = reader.next_record().unwrap();
         assert_eq!((told.kind, told.value, told.at), (TapKind::Lost, 30, Time(4)));
         assert_eq!(reader.next_record(), Some(record(4, &[8; 5])));
-        assert_eq!(tap.untold(), 0);
+        assert_eq!((tap.untold(), reader.lost_bytes()), (0, 30));
+        tap.record(record(5, &[7; 64]));
+        drop(tap);
+        assert!(reader.is_over() && reader.lost_bytes() == 94);
     }
 }

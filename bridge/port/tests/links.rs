@@ -224,6 +224,7 @@ fn a_tap_that_overflows_loses_records_and_no_byte_and_says_exactly_how_much() {
         recorded + missing == 300_019
     });
     assert_eq!(link.stats().directions[0].bytes_out, 300_019);
+    assert_eq!(reader.lost_bytes(), missing);
     // Told once for each time that records were lost, and not for each record.
     let told = std::iter::from_fn(|| events.wait(Duration::ZERO));
     let told = 1 + told.filter(|e| matches!(e.what, Happened::TapLost(_))).count();

@@ -25,17 +25,15 @@ impl LinkUnit {
             let flow = &mut self.flows[from];
             let mut n = flow.ready.len() as u64;
             flow.ready = 0..0;
+            let mut account = flow.seen;
             if let Some(conduit) = &mut self.conduit
                 && !self.failed
             {
                 n += conduit.discard(Time::now(), direction);
+                account = conduit.account(direction);
             }
             self.ports[1 - from].stats.discarded_bytes.add(n);
-            let moved = Moved { discarded: n, ..Moved::default() };
-            match self.conduit {
-                Some(_) if !self.failed => self.account(from, moved),
-                _ => self.stats.directions[from].apply(moved),
-            }
+            self.account(from, Moved { discarded: n, ..Moved::default() }, account);
         }
     }
 
@@ -49,8 +47,9 @@ impl LinkUnit {
             let Some(conduit) = &mut self.conduit else { break };
             if !self.failed {
                 let discarded = conduit.discard(Time::now(), direction);
+                let account = conduit.account(direction);
                 self.discarded(1 - from, discarded, set);
-                self.account(from, Moved { discarded, ..Moved::default() });
+                self.account(from, Moved { discarded, ..Moved::default() }, account);
             }
             self.flows[from].blocked = false;
         }

@@ -7,7 +7,7 @@ use crate::port::{Change, Presence};
 use crate::set::Set;
 use crate::stats::Moved;
 use crate::unit::guard;
-use crate::{Conduit, Out, TapKind, TapPoints, TapRecord, Time};
+use crate::{Account, Conduit, Out, TapKind, TapPoints, TapRecord, Time};
 
 impl LinkUnit {
     /// Lets the conduit give out what is due.
@@ -26,9 +26,9 @@ impl LinkUnit {
         let done = guard(|| self.give_out(conduit.as_mut(), now, gone, &mut moved, set));
         self.conduit = Some(conduit);
         match done {
-            Ok(()) => {
-                for (from, moved) in moved.into_iter().enumerate() {
-                    self.account(from, moved);
+            Ok(accounts) => {
+                for (from, (moved, account)) in moved.into_iter().zip(accounts).enumerate() {
+                    self.account(from, moved, account);
                     self.settle_conduit(from, set);
                 }
             }
@@ -41,14 +41,14 @@ impl LinkUnit {
         }
     }
 
-    pub(super) fn give_out(
+    fn give_out(
         &mut self,
         conduit: &mut dyn Conduit,
         now: Time,
         gone: Option<usize>,
         moved: &mut [Moved; 2],
         set: &mut Set,
-    ) {
+    ) -> [Account; 2] {
         loop {
             let mut idle = true;
             for (from, moved) in moved.iter_mut().enumerate() {
@@ -78,10 +78,11 @@ impl LinkUnit {
         }
         // What is due already waits for the receiver, not for a time.
         self.due = conduit.deadline().filter(|at| *at > now);
+        DIRECTIONS.map(|direction| conduit.account(direction))
     }
 
     /// Gives the receiver what is next for it. `false` when nothing is, or it takes no more.
-    pub(super) fn give_one(
+    fn give_one(
         &mut self,
         conduit: &mut dyn Conduit,
         now: Time,
@@ -142,9 +143,7 @@ impl LinkUnit {
     }
 
     /// Counts what moved in one direction of the conduit.
-    pub(super) fn account(&mut self, from: usize, mut moved: Moved) {
-        let Some(conduit) = &self.conduit else { return };
-        let account = conduit.account(DIRECTIONS[from]);
+    pub(super) fn account(&mut self, from: usize, mut moved: Moved, account: Account) {
         let flow = &mut self.flows[from];
         let before = std::mem::replace(&mut flow.seen, account);
         moved.bytes_in = std::mem::take(&mut flow.pushed);
@@ -177,7 +176,7 @@ impl LinkUnit {
 
     /// Makes the waiting fit what the conduit takes and gives.
     pub(super) fn settle_conduit(&mut self, from: usize, set: &mut Set) {
-        let room = self.room(from) > 0;
+        let room = self.room(from, set) > 0;
         let flow = &self.flows[from];
         let stalled = !flow.ready.is_empty();
         self.interest(from, room && !stalled, stalled || flow.blocked, 1 - from, set);
