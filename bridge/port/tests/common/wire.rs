@@ -33,7 +33,8 @@ pub struct Wire {
     pub drop: u64,
     /// After every so many bytes a `#` is put in; 0 for never.
     pub insert: u64,
-    pub fail: bool,
+    /// The call that is to panic.
+    pub fail: &'static str,
     pub ways: [Way; 2],
     notes: VecDeque<Note>,
 }
@@ -47,7 +48,7 @@ impl Wire {
             seen: 0,
             signals: VecDeque::with_capacity(64),
         };
-        Self { delay, drop, insert, fail: false, ways: [way(), way()], notes: VecDeque::with_capacity(1024) }
+        Self { delay, drop, insert, fail: "", ways: [way(), way()], notes: VecDeque::with_capacity(1024) }
     }
 
     /// What comes out when `bytes` go in.
@@ -64,6 +65,10 @@ impl Wire {
         out
     }
 
+    fn trap(&self, call: &str) {
+        assert!(self.fail != call, "no more");
+    }
+
     /// Sends something of its own to the receiver of a direction.
     pub fn send(&mut self, now: Time, direction: Direction, signal: Signal) {
         self.ways[direction.index()].queue.push_back((now, Item::Signal(signal)));
@@ -72,11 +77,12 @@ impl Wire {
 
 impl Conduit for Wire {
     fn room(&self, direction: Direction) -> usize {
+        self.trap("room");
         ROOM.saturating_sub(self.ways[direction.index()].queue.len())
     }
 
     fn push(&mut self, now: Time, direction: Direction, bytes: &[u8]) {
-        assert!(!self.fail, "no more");
+        self.trap("push");
         assert!(bytes.len() <= self.room(direction), "more than there is room for");
         let due = now + self.delay;
         let way = &mut self.ways[direction.index()];
@@ -112,6 +118,7 @@ impl Conduit for Wire {
     }
 
     fn next(&mut self, now: Time, direction: Direction) -> Option<Out<'_>> {
+        self.trap("next");
         let way = &mut self.ways[direction.index()];
         way.shown.clear();
         for (due, item) in &way.queue {
@@ -144,6 +151,7 @@ impl Conduit for Wire {
     fn on_deadline(&mut self, _: Time) {}
 
     fn account(&self, direction: Direction) -> Account {
+        self.trap("account");
         self.ways[direction.index()].account
     }
 
