@@ -53,6 +53,24 @@ closed while waiting: Input/output error
 }
 
 #[test]
+fn lines_and_breaks_cross_a_network() {
+    if !need("gcc") {
+        return;
+    }
+    let said = Pair::over_a_network().run("far");
+    let expected = "\
+both open, a: DTR RTS CTS DSR CD
+both open, b: DTR RTS CTS DSR CD
+a drops DTR, b: DTR RTS CTS
+b drops RTS, a: DTR RTS DSR CD
+break to a: 62 65 66 6f 72 65 00
+bytes to b: 62 65 66 6f 72 65
+break to b: 00
+";
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn writes_take_the_time_of_the_line() {
     if !need("gcc") {
         return;
@@ -111,7 +129,7 @@ fn a_killed_program_leaves_no_line_up() {
     let mut hold = pair.start("hold", &pair.a);
     hold.until("holding");
     watch.until("senses: DTR RTS CTS DSR CD");
-    let [a, b] = pair.link.ports();
+    let [a, b] = pair.links[0].ports();
     assert_eq!(a.snapshot().format.to_string(), "8E1");
     assert_eq!(a.snapshot().breaks, 1);
     assert_eq!(b.snapshot().lines, Lines::DTR | Lines::RTS | Lines::CTS | Lines::DSR | Lines::DCD);
@@ -128,6 +146,7 @@ fn a_killed_program_leaves_no_line_up() {
     let Pair { shard, .. } = pair;
     drop(shard);
     watch.until("ended: Input/output error");
+    watch.until("waiting: Input/output error");
 }
 
 #[test]

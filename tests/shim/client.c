@@ -104,12 +104,12 @@ static struct serial_icounter_struct counts(int fd) {
 struct waiter {
     int fd, mask, result, error;
     pthread_t thread;
-    volatile int waiting;
+    volatile int id;
 };
 
 static void *wait_lines(void *p) {
     struct waiter *w = p;
-    w->waiting = 1;
+    w->id = gettid();
     w->result = ioctl(w->fd, TIOCMIWAIT, w->mask);
     w->error = errno;
     return 0;
@@ -118,8 +118,16 @@ static void *wait_lines(void *p) {
 static void begin_wait(struct waiter *w, int fd, int mask) {
     *w = (struct waiter){.fd = fd, .mask = mask};
     pthread_create(&w->thread, 0, wait_lines, w);
-    while (!w->waiting) usleep(1000);
-    usleep(50000);
+    // A change before it sleeps would not wake it, nor does a driver promise that.
+    char path[64], stat[256] = "";
+    while (!w->id) usleep(1000);
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", w->id);
+    for (int i = 0; i < 2000 && !strstr(stat, ") S "); i++) {
+        usleep(1000);
+        FILE *f = fopen(path, "r");
+        if (!f || !fgets(stat, sizeof stat, f)) die(path);
+        fclose(f);
+    }
 }
 
 static void end_wait(const char *what, struct waiter *w) {
@@ -338,6 +346,35 @@ static void forks(const char *pa, const char *pb) {
     close(b);
 }
 
+// As `calls`, with a network between: what a call has done is seen at the other end some time later.
+static void far(const char *pa, const char *pb) {
+    int a = open_port(pa), b = open_port(pb);
+    int all = TIOCM_CTS | TIOCM_DSR | TIOCM_CAR;
+    until(a, SENSED, all);
+    until(b, SENSED, all);
+    show("both open, a", lines(a));
+    show("both open, b", lines(b));
+    set(a, B115200, CS8, 0);
+    set(b, B115200, CS8, 0);
+    change(a, TIOCMBIC, TIOCM_DTR);
+    until(b, SENSED, TIOCM_CTS);
+    show("a drops DTR, b", lines(b));
+    change(a, TIOCMBIS, TIOCM_DTR);
+    until(b, SENSED, all);
+    change(b, TIOCMBIC, TIOCM_RTS);
+    until(a, SENSED, TIOCM_DSR | TIOCM_CAR);
+    show("b drops RTS, a", lines(a));
+    if (write(b, "before", 6) != 6) die("write");
+    tcsendbreak(b, 0);
+    receive("break to a", a, 7);
+    if (write(a, "before", 6) != 6) die("write");
+    receive("bytes to b", b, 6);
+    tcsendbreak(a, 0);
+    receive("break to b", b, 1);
+    close(a);
+    close(b);
+}
+
 int main(int argc, char **argv) {
     const char *mode = argc > 2 ? argv[1] : "", *a = argc > 2 ? argv[2] : "", *b = argc > 3 ? argv[3] : "";
     setvbuf(stdout, 0, _IOLBF, 0);
@@ -345,6 +382,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(mode, "paced")) paced(a, b);
     else if (!strcmp(mode, "threads")) threads(a, b);
     else if (!strcmp(mode, "forks")) forks(a, b);
+    else if (!strcmp(mode, "far")) far(a, b);
     else if (!strcmp(mode, "inherited")) {
         show_format("inherited", 0);
         change(0, TIOCMBIS, TIOCM_RTS);
@@ -356,14 +394,17 @@ int main(int argc, char **argv) {
         printf("holding\n");
         pause();
     } else if (!strcmp(mode, "watch")) {
-        // Says what it senses at each change.
-        int fd = open_port(a);
+        // Says what it senses, at each change.
+        int fd = open_port(a), m = 0, before = -1;
         set(fd, B19200, CS8, 0);
-        for (;;) {
-            show("senses", lines(fd));
-            if (ioctl(fd, TIOCMIWAIT, SENSED) != 0) break;
+        struct waiter w;
+        begin_wait(&w, fd, TIOCM_RNG);
+        for (; ioctl(fd, TIOCMGET, &m) == 0; usleep(2000)) {
+            if (m != before) show("senses", m);
+            before = m;
         }
         printf("ended: %s\n", strerror(errno));
+        end_wait("waiting", &w);
     } else {
         printf("what?\n");
         return 2;

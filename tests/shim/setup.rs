@@ -47,7 +47,7 @@ fn client() -> &'static Path {
 
 pub struct Pair {
     pub shard: Shard,
-    pub link: Link,
+    pub links: Vec<Link>,
     pub runtime: Runtime,
     pub a: PathBuf,
     pub b: PathBuf,
@@ -60,18 +60,40 @@ impl Pair {
     }
 
     pub fn between(a: &str, b: &str) -> Self {
+        let mut pair = Self::empty();
+        let (a, b) = (pair.open(a), pair.open(b));
+        (pair.a, pair.b) = (far_end(&a), far_end(&b));
+        pair.join(a, b);
+        pair
+    }
+
+    /// Two ports with COM port control over TCP between them.
+    pub fn over_a_network() -> Self {
+        let mut pair = Self::empty();
+        let (a, server) = (pair.open("pty:a?shim=on"), pair.open("rfc2217-listen:127.0.0.1:0"));
+        let address = server.local_addr().unwrap();
+        pair.a = far_end(&a);
+        pair.join(a, server);
+        let (client, b) = (pair.open(&format!("rfc2217:{address}")), pair.open("pty:b?shim=on"));
+        pair.b = far_end(&b);
+        pair.join(client, b);
+        pair
+    }
+
+    fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let runtime = Runtime::at(dir.path().join("run")).unwrap();
-        let open = |url: &str| {
-            OpenPort::open(&url.parse::<PortUrl>().unwrap(), &runtime, &|| false)
-                .unwrap_or_else(|e| panic!("{e}"))
-        };
-        let (a, b) = (open(a), open(b));
-        let far = |port: &OpenPort| port.far_end().map(Path::to_owned).unwrap_or_default();
-        let (far_a, far_b) = (far(&a), far(&b));
         let shard = Shard::start("shim-test").unwrap();
-        let link = shard.add_link(a, b, LinkOptions::default()).unwrap();
-        Self { shard, link, runtime, a: far_a, b: far_b, _dir: dir }
+        Self { shard, links: Vec::new(), runtime, a: PathBuf::new(), b: PathBuf::new(), _dir: dir }
+    }
+
+    fn open(&self, url: &str) -> OpenPort {
+        OpenPort::open(&url.parse::<PortUrl>().unwrap(), &self.runtime, &|| false)
+            .unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn join(&mut self, a: OpenPort, b: OpenPort) {
+        self.links.push(self.shard.add_link(a, b, LinkOptions::default()).unwrap());
     }
 
     /// A program with the library.
@@ -101,6 +123,10 @@ impl Pair {
         let out = BufReader::new(child.stdout.take().unwrap());
         Running { child, out }
     }
+}
+
+fn far_end(port: &OpenPort) -> PathBuf {
+    port.far_end().map(Path::to_owned).unwrap_or_default()
 }
 
 /// The C program at work; killed in the end.
