@@ -52,6 +52,12 @@ def main():
         except Exception as why:  # pylint: disable=broad-except
             answer = f"error: {why}"
         print(f"{name} {value} {answer}", flush=True)
+    # What the last settings lead to may still be under way.
+    waiter = gensio.waiter(os_funcs)
+    for _ in range(200):
+        if handler.states and handler.states[-1] & 0xB0 == 0xB0:
+            break
+        waiter.wait_timeout(1, 50)
     print("modemstates", *handler.states)
     io.close_s()
 
