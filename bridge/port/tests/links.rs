@@ -8,10 +8,10 @@ mod wire;
 use std::io::Write;
 use std::time::Duration;
 
-use common::{App, PATIENCE, open_pty, pattern, runtime, wait_until};
+use common::{App, event, open_pty, pattern, runtime, wait_until};
 use hilrig_port::{
-    CharError, Direction, Events, Happened, Lines, Link, LinkOptions, PortState, Purge, Runtime, Shard,
-    Signal, TapKind, TapPoints, tap,
+    CharError, Direction, Happened, Lines, Link, LinkOptions, PortState, Purge, Runtime, Shard, Signal,
+    TapKind, TapPoints, tap,
 };
 use wire::Wire;
 
@@ -33,18 +33,6 @@ fn adds_up(link: &Link) {
             d.bytes_in + d.inserted_bytes,
             d.bytes_out + d.fault_bytes + d.discarded_bytes + d.pending
         );
-    }
-}
-
-/// Waits for the event that `wanted` takes something from.
-fn event<R>(events: &mut Events, wanted: impl Fn(usize, Happened) -> Option<R>) -> R {
-    let until = std::time::Instant::now() + PATIENCE;
-    loop {
-        let event = events.wait(until.saturating_duration_since(std::time::Instant::now()));
-        let event = event.expect("the event never came");
-        if let Some(found) = wanted(event.side, event.what) {
-            return found;
-        }
     }
 }
 

@@ -80,11 +80,5 @@ fn a_shard_that_spins_loses_nothing_and_sleeps_when_nothing_is_due() {
         s.spawn(|| app_a.write(&bytes));
         assert!(app_b.read(bytes.len()) == bytes);
     });
-    let used =
-        || std::fs::read_to_string(format!("/proc/self/task/{}/schedstat", shard.thread_id())).unwrap();
-    common::wait_until("the shard sleeps", || {
-        let before = used();
-        std::thread::sleep(Duration::from_millis(20));
-        used() == before
-    });
+    common::sleeps(&shard);
 }

@@ -6,9 +6,9 @@ mod common;
 #[path = "common/wire.rs"]
 mod wire;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{App, PATIENCE, open, open_pty, runtime, wait_until};
+use common::{App, event, open, open_pty, runtime, wait_until};
 use hilrig_port::{
     Events, Happened, LineRouting, Lines, Link, LinkOptions, PortError, Runtime, Shard, Signal, TapKind, tap,
 };
@@ -41,17 +41,6 @@ impl Client {
         let sensed = Lines::CTS | Lines::DSR | Lines::DCD | Lines::RI;
         let port = &self.link.ports()[1];
         wait_until(&format!("{lines} is seen"), || port.snapshot().lines & sensed == lines);
-    }
-}
-
-fn event<R>(events: &mut Events, wanted: impl Fn(usize, Happened) -> Option<R>) -> R {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let event = events.wait(until.saturating_duration_since(Instant::now()));
-        let event = event.expect("the event never came");
-        if let Some(found) = wanted(event.side, event.what) {
-            return found;
-        }
     }
 }
 

@@ -8,7 +8,6 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::{App, PATIENCE, open, open_pty, pattern, runtime, wait_until};
 use hilrig_port::{LinkOptions, OpenPort, PortError, PortState, PortStats, PortUrl, Runtime, Shard};
@@ -247,15 +246,7 @@ fn a_serial_port_that_goes_away_is_lost_without_a_busy_loop() {
     assert!(reason.starts_with("the device was unplugged or hung up"), "{reason}");
     app.write(b"anyone?");
     wait_until("bytes for the lost port are discarded", || port.snapshot().discarded_bytes == 7);
-
-    // A busy loop would never let two looks see the same time used.
-    let used =
-        || std::fs::read_to_string(format!("/proc/self/task/{}/schedstat", shard.thread_id())).unwrap();
-    wait_until("the shard sleeps", || {
-        let before = used();
-        std::thread::sleep(Duration::from_millis(20));
-        used() == before
-    });
+    common::sleeps(&shard);
 }
 
 #[test]

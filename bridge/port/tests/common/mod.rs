@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hilrig_port::{OpenPort, PortStats, PortUrl, Runtime};
+use hilrig_port::{Events, Happened, OpenPort, PortStats, PortUrl, Runtime, Shard};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -40,6 +40,29 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "never: {what}");
         std::thread::sleep(Duration::from_micros(200));
     }
+}
+
+/// Waits for the event that `wanted` takes something from.
+pub fn event<R>(events: &mut Events, wanted: impl Fn(usize, Happened) -> Option<R>) -> R {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let event = events.wait(until.saturating_duration_since(Instant::now()));
+        let event = event.expect("the event never came");
+        if let Some(found) = wanted(event.side, event.what) {
+            return found;
+        }
+    }
+}
+
+/// The shard sleeps: a busy loop would never let two looks see the same time used.
+pub fn sleeps(shard: &Shard) {
+    let used =
+        || std::fs::read_to_string(format!("/proc/self/task/{}/schedstat", shard.thread_id())).unwrap();
+    wait_until("the shard sleeps", || {
+        let before = used();
+        std::thread::sleep(Duration::from_millis(20));
+        used() == before
+    });
 }
 
 /// An application that has a port open.
