@@ -119,7 +119,7 @@ async fn soon<T>(answer: impl Future<Output = T>) -> T {
 #[test]
 fn tokio_modbus_masters_the_plc_over_a_pair() {
     let sandbox = Sandbox::new();
-    let wire = sandbox.links(&["pair", "wire"], 1);
+    let wire = sandbox.links(&["pair", "wire", "--no-wire"], 1);
     let (_daemon, mut conn) = plc(&sandbox, sandbox.port("wire.a").to_str().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -21,6 +21,9 @@ use crate::output::{Exit, Failure, say, say_json};
 /// How often the foreground looks after its links: seldom enough to cost the lines nothing.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// A capture to stdout is one to this file.
+const STDOUT: &str = "/dev/stdout";
+
 /// A flag that SIGINT and SIGTERM raise; a second signal ends the process at once.
 pub fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
@@ -147,14 +150,24 @@ fn capture_spec(args: &CarryArgs) -> Result<Option<CaptureSpec>, Failure> {
         rotate_megabytes: rotate.megabytes,
         rotate_seconds: rotate.seconds,
         keep: args.shape.keep,
-        ..CaptureSpec::new(if stdout { PathBuf::from("/dev/stdout") } else { file.clone() })
+        ..CaptureSpec::new(if stdout { PathBuf::from(STDOUT) } else { file.clone() })
     };
     spec.check().map_err(|e| Failure::usage(format!("--capture: {e}")))?;
     Ok(Some(spec))
 }
 
+/// A word of a command line, so that it can be typed again.
+fn quoted(word: String) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+:,./@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 fn run_info(args: &CarryArgs, specs: &[LinkSpec]) -> Result<RunInfo, Failure> {
-    let words: Vec<String> = std::env::args().collect();
+    let words: Vec<String> = std::env::args().map(quoted).collect();
     let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
     let name = args.run_name.clone().unwrap_or_else(|| format!("link {}", names.join(", ")));
     let config: Vec<String> = specs
@@ -206,7 +219,11 @@ fn carry(mut specs: Vec<LinkSpec>, args: &CarryArgs, json: bool) -> Result<ExitC
     let outcome = if end.is_ok() { "ended" } else { "lost" };
     let captures = links.end_captures(outcome);
     for row in captures.iter().filter(|row| !row.error.is_empty()) {
-        end = Err(Failure::infrastructure(format!("{}: {}", row.file, row.error)));
+        // Whoever looks at a live capture may stop looking.
+        match row.file.as_str() {
+            STDOUT => eprintln!("hilrig: stdout: {}", row.error),
+            file => end = Err(Failure::infrastructure(format!("{file}: {}", row.error))),
+        }
     }
     let report = report(&links, &captures);
     match (json, to_stdout) {
@@ -273,7 +290,8 @@ fn tell(links: &LinkSet, captures: &[CaptureRow], say: impl Fn(&str)) {
     }
     for row in captures {
         let what = if row.kind == "record" { "record" } else { "capture" };
-        let files = if row.files.is_empty() { row.file.clone() } else { row.files.join(", ") };
+        let files = if row.files.is_empty() { &row.file } else { &row.files.join(", ") };
+        let files = if files == STDOUT { "to stdout" } else { files };
         let lost =
             if row.lost_bytes > 0 { format!(", {} BYTES LOST", row.lost_bytes) } else { String::new() };
         say(&format!("{what} {files}: {} bytes in {} records{lost}", row.bytes, row.records));

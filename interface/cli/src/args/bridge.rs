@@ -13,15 +13,15 @@ Ports: /dev/ttyUSB0?baud=19200&format=8E1&flow=rtscts, serial:PATH, usb:VID:PID[
 tcp:HOST:PORT, tcp-listen:HOST:PORT, rfc2217:HOST:PORT, rfc2217-listen:HOST:PORT, unix:PATH, unix-listen:PATH";
 
 pub const PAIR_HELP: &str =
-    "Bytes take the time they take at the baud rates that the two applications set; where these differ, what arrives
-is garbled. --no-wire passes everything on at once.
+    "Bytes take the time they take at the baud rates that the two applications set; where \
+these differ, what arrives is garbled. --no-wire passes everything on at once.
 
 Example: hilrig pair bench
 Example: hilrig pair bench --baud 9600 --noise 1e-5";
 
 pub const CAPTURE_HELP: &str = "Example: hilrig capture --stdout | wireshark -k -i -
 Example: hilrig capture --link main --file line.pcapng --format pdu:mbrtu --framing silence
-Example: hilrig capture --install-extcap     (the links are in Wireshark's own list of interfaces then)";
+Example: hilrig capture --install-extcap";
 
 pub const REPLAY_HELP: &str = "Exit code 0: all as recorded; 1: the other side's bytes differ, and where.
 
@@ -177,7 +177,7 @@ pub struct CaptureArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub shape: CaptureShape,
-    /// Make the links appear in Wireshark's list of interfaces
+    /// Make the links appear in Wireshark's own list of interfaces
     #[arg(long, conflicts_with_all = ["stdout", "file"])]
     pub install_extcap: bool,
     /// Take that back
