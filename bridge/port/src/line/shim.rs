@@ -395,3 +395,7 @@ fn write(master: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
         other => other,
     }
 }
+
+#[cfg(test)]
+#[path = "shim_tests.rs"]
+mod tests;
