@@ -532,3 +532,7 @@ pub(crate) fn object(value: Value) -> Map<String, Value> {
 #[cfg(test)]
 #[path = "app_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "action_tests.rs"]
+mod action_tests;

@@ -12,8 +12,8 @@ use hilrig_contract::{Args, ConfigTree, Stop};
 use super::*;
 
 #[derive(Default)]
-struct TestJob {
-    out: Mutex<Vec<String>>,
+pub(super) struct TestJob {
+    pub out: Mutex<Vec<String>>,
     stop: AtomicBool,
 }
 
@@ -71,15 +71,15 @@ impl Scenarios for FakeRig {
     }
 }
 
-struct Bench {
-    app: BridgeApp,
+pub(super) struct Bench {
+    pub app: BridgeApp,
     rig: FakeRig,
-    config: ConfigTree,
-    dir: tempfile::TempDir,
+    pub config: ConfigTree,
+    pub dir: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let rig = FakeRig::default();
         let app = BridgeApp::new(Runtime::at(dir.path().join("run")).unwrap(), Arc::new(rig.clone()));
@@ -90,7 +90,7 @@ impl Bench {
         Self { app, rig, config, dir }
     }
 
-    fn invoke(&self, action: &str, args: Value) -> Result<Map<String, Value>, ContractError> {
+    pub fn invoke(&self, action: &str, args: Value) -> Result<Map<String, Value>, ContractError> {
         let spec = spec();
         let descriptor = spec.actions.iter().find(|a| a.name == action).unwrap();
         let args: Args = descriptor.accept(args.as_object().unwrap())?;
@@ -99,7 +99,7 @@ impl Bench {
         self.app.invoke(Call { action, args: &args, config: &self.config, root, job: &job })
     }
 
-    fn far_end(&self, name: &str) -> std::fs::File {
+    pub fn far_end(&self, name: &str) -> std::fs::File {
         let path = self.dir.path().join("run").join(name);
         OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path).unwrap()
     }

@@ -97,7 +97,7 @@ pub(crate) fn db_counts(call: Call<'_>) -> Outcome {
         return Ok(object(json!({"db": db, "exists": false, "runs": 0, "frames": 0, "bytes": 0})));
     }
     let counts = hilrig_record::counts(&db).map_err(|e| ContractError::failed(e.to_string()))?;
-    let mut result = object(serde_json::to_value(&counts).unwrap_or_default());
+    let mut result = object(serde_json::to_value(counts).unwrap_or_default());
     for (what, count) in &result {
         call.job.out(&format!("{what}: {count}"));
     }
