@@ -89,6 +89,22 @@ signal while blocked: Interrupted system call
 }
 
 #[test]
+fn a_stalled_line_still_hears_its_programs() {
+    if !need("gcc") {
+        return;
+    }
+    let said = Pair::new().run("stalled");
+    let expected = "\
+stalled after at most 64 kB 1, queued some
+a drops DTR, b: DTR RTS CTS
+a has DTR alone, b: DTR RTS DSR CD
+all came 1
+queued after drain: 0
+";
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn threads_lose_no_change() {
     if !need("gcc") {
         return;

@@ -284,6 +284,37 @@ static void paced(const char *pa, const char *pb) {
     close(b);
 }
 
+// Nobody reads at b: hilrig holds a's bytes and reads no more of them, and still hears and answers.
+static void stalled(const char *pa, const char *pb) {
+    int a = open_port(pa), b = open_port(pb);
+    set(a, B4000000, CS8, 0);
+    set(b, B4000000, CS8, 0);
+    fcntl(a, F_SETFL, O_NONBLOCK);
+    char data[4096];
+    memset(data, 's', sizeof data);
+    long all = 0, n;
+    for (int full = 0; full < 20; full++) {
+        while ((n = write(a, data, sizeof data)) > 0) all += n, full = 0;
+        usleep(10000);
+    }
+    int queued;
+    ioctl(a, TIOCOUTQ, &queued);
+    printf("stalled after at most 64 kB %d, queued %s\n", all < 65536, queued > 0 ? "some" : "none");
+    change(a, TIOCMBIC, TIOCM_DTR);
+    show("a drops DTR, b", lines(b));
+    set(a, B2000000, CS7 | PARENB, 0);
+    change(a, TIOCMSET, TIOCM_DTR);
+    show("a has DTR alone, b", lines(b));
+    long got = 0;
+    while (got < all && (n = read(b, data, sizeof data)) > 0) got += n;
+    printf("all came %d\n", got == all);
+    tcdrain(a);
+    ioctl(a, TIOCOUTQ, &queued);
+    printf("queued after drain: %d\n", queued);
+    close(a);
+    close(b);
+}
+
 struct turn {
     int fd, bit;
 };
@@ -380,6 +411,7 @@ int main(int argc, char **argv) {
     setvbuf(stdout, 0, _IOLBF, 0);
     if (!strcmp(mode, "calls")) calls(a, b);
     else if (!strcmp(mode, "paced")) paced(a, b);
+    else if (!strcmp(mode, "stalled")) stalled(a, b);
     else if (!strcmp(mode, "threads")) threads(a, b);
     else if (!strcmp(mode, "forks")) forks(a, b);
     else if (!strcmp(mode, "far")) far(a, b);

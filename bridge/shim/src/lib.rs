@@ -210,7 +210,7 @@ pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
         // SAFETY: the caller's.
         return unsafe { next(fd) };
     };
-    let last = !find::elsewhere(fd, page);
+    let last = !find::elsewhere(fd, page) && lines::alive(fd);
     if last {
         pace::drain(fd, page, sys::now() + CLOSING_WAIT);
     }
