@@ -180,15 +180,15 @@ def pad(archive):
 
 
 def pack(programs):
-    """An archive with these programs below /test and the libraries they are linked with."""
+    """An archive with these programs (names and paths) in /test, and the libraries they are linked with."""
     archive, libraries = image.Archive(), {}
     with tempfile.TemporaryDirectory() as work:
-        for program in programs:
-            copy = Path(work, program.name)
+        for name, program in programs.items():
+            copy = Path(work, name)
             shutil.copy(program, copy)
             if shutil.which("strip"):
                 subprocess.run(["strip", copy], check=True)
-            archive.file(f"test/{program.name}", copy.read_bytes())
+            archive.file(f"test/{name}", copy.read_bytes())
             listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
             for path in re.findall(r"(?:=> )?(/\S+) \(0x", listed):
                 libraries[path] = Path(path)

@@ -1,5 +1,5 @@
-//! For tests on real drivers: links two ports, prints what happens, obeys lines on its standard input, and opens a
-//! lost port again. Usage: link_probe URL-A URL-B
+//! For tests on real drivers: links two ports, prints what happens and obeys lines on its standard input.
+//! Usage: link_probe URL-A URL-B
 //!
 //! Commands: `lines a dtr=on rts=off`, `break b 100` (milliseconds), `stats`, `quit`.
 
@@ -8,16 +8,12 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use hilrig_port::{
-    Event, Happened, Lines, Link, LinkOptions, OpenPort, PortUrl, PortWatch, Runtime, Shard, Time,
-};
+use hilrig_port::{Event, Lines, Link, LinkOptions, OpenPort, PortUrl, Runtime, Shard, Time};
 
 type Fault = Box<dyn std::error::Error>;
 
 enum Input {
     Event(Event),
-    /// A port may have come or gone.
-    Ports,
     Command(String),
     End,
 }
@@ -47,14 +43,11 @@ fn run() -> Result<(), Fault> {
     let inputs = listen(&shard)?;
     let link = shard.add_link(open(a)?, open(b)?, LinkOptions::default())?;
     say("ready");
-    let mut lost = [false; 2];
     while let Ok(input) = inputs.recv() {
         match input {
             Input::Event(event) => {
                 say(&format!("event {} {:?} at {}", ["a", "b"][event.side], event.what, seconds(event.at)));
-                lost[event.side] |= event.what == Happened::Lost;
             }
-            Input::Ports => {}
             Input::Command(line) if line == "quit" => break,
             Input::Command(line) => {
                 if let Err(e) = obey(&line, &shard, &link) {
@@ -62,19 +55,6 @@ fn run() -> Result<(), Fault> {
                 }
             }
             Input::End => break,
-        }
-        for side in 0..2 {
-            if lost[side] {
-                let stats = link.ports()[side].clone();
-                match OpenPort::reopen(&urls[side], &runtime, stats, &|| false) {
-                    Ok(port) => {
-                        say(&format!("back {} as {:?}", ["a", "b"][side], port.url().to_string()));
-                        shard.replace_port(&link, side, port)?;
-                        lost[side] = false;
-                    }
-                    Err(e) => say(&format!("not yet {e}")),
-                }
-            }
         }
     }
     shard.remove_link(link);
@@ -89,8 +69,6 @@ fn listen(shard: &Shard) -> Result<std::sync::mpsc::Receiver<Input>, Fault> {
     let (sender, inputs) = channel();
     let mut events = shard.events();
     each(sender.clone(), move || events.wait(FOREVER).map(Input::Event));
-    let mut watch = PortWatch::new()?;
-    each(sender.clone(), move || watch.wait(FOREVER).then_some(Input::Ports));
     let mut lines = BufReader::new(std::io::stdin()).lines();
     each(sender, move || lines.next().and_then(Result::ok).map(Input::Command));
     Ok(inputs)
