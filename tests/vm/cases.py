@@ -23,7 +23,8 @@ def expect(condition, what):
 def evidence(vm):
     """What the machine has to say after a failure."""
     try:
-        return vm.sh("for log in /run/*.log; do echo \"--- $log\"; tail -n 20 $log; done; dmesg | tail -n 10", code=None)
+        logs = 'for log in $(ls -t /run/*.log | head -n 3); do echo "--- $log"; tail -n 20 $log; done'
+        return vm.sh(f"{logs}; dmesg | tail -n 10", code=None)
     except (Failed, OSError) as e:
         return f"the machine does not answer any more: {e}\n{vm.console()[-2000:]}"
 
@@ -151,7 +152,8 @@ def ftdi_carries_every_byte_both_ways(vm):
 
 def holds(vm, program, node):
     """Since when, at the latest, the program has the node open, in seconds since the machine's start; 0: it has not."""
-    said = vm.sh(f"ls -l /proc/$(cat {program.name}.pid)/fd 2>/dev/null | grep -q {node} && cut -d' ' -f1 /proc/uptime", code=None)
+    has = f"ls -l /proc/$(cat {program.name}.pid)/fd 2>/dev/null | grep -q {node}"
+    said = vm.sh(f"{has} && cut -d' ' -f1 /proc/uptime", code=None)
     return float(said.strip() or 0)
 
 
@@ -368,12 +370,12 @@ def cdc_acm_lines_and_breaks_cross_a_network(vm):
 def a_link_outlives_its_cdc_acm_device(vm):
     gadget(vm)
     program = link(vm, "/dev/ttyACM0")
-    other = Probe(vm, "/dev/ttyGS0", "pty:other")
     for _ in range(3):
         bind(vm, "")
         goes(vm, program, "ttyACM0")
         bind(vm, "dummy_udc.0")
         returns(vm, program, "ttyACM0", "ttyACM0: USB ACM device")
+    other = Probe(vm, "/dev/ttyGS0", "pty:other")
     vm.far.send(b"there")
     wait_for("bytes at the other end", lambda: other.flow()[0]["bytes_in"] == 5)
     expect(finish(program)["ports"][0]["reconnects"] == 3, "three returns are to be counted")
