@@ -110,8 +110,8 @@ pub(crate) fn keys() -> Vec<ConfigKey> {
 
 fn port_url(text: &str) -> Result<PortUrl, String> {
     let url: PortUrl = text.parse().map_err(|e: hilrig_port::UrlError| e.sentence())?;
-    let options = text.split_once('?').map_or("", |(_, options)| options);
-    if matches!(url, PortUrl::Serial { .. })
+    let options = text.rsplit_once('?').map_or("", |(_, options)| options);
+    if url.serial_options().is_some()
         && let Some(option) = options.split('&').find(|o| o.starts_with("baud=") || o.starts_with("format="))
     {
         let key = option.split('=').next().unwrap_or_default();
@@ -139,7 +139,7 @@ pub(crate) fn plan(config: &ConfigTree) -> Result<Plan, ContractError> {
     let mut url = port_url(config.text("port")).map_err(|why| invalid("port", why))?;
     let format: Format = config.text("format").parse().map_err(|why| invalid("format", why))?;
     let baud = u32::try_from(config.int("baud")).unwrap_or_default();
-    if let PortUrl::Serial { options, .. } = &mut url {
+    if let Some(options) = url.serial_options_mut() {
         options.baud = baud;
         options.format = format;
     }
