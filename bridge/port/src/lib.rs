@@ -48,7 +48,7 @@ pub use runtime::{Held, LockFile, Runtime};
 pub use serial_options::{Flow, Format, Parity, SerialOptions, StopBits};
 pub use shard::{Link, Shard, StationRef};
 pub use signal::{CharError, LineSettings, Lines, Purge, Signal};
-pub use station::{Direction, Gate, LineEvent, Station, TX_CAPACITY, Tx};
+pub use station::{Direction, LineEvent, Station, TX_CAPACITY, Tx};
 pub use stats::{DirectionSnapshot, LinkSnapshot, LinkStats, PortSnapshot, PortState, PortStats};
 pub use tap::{Tap, TapKind, TapReader, TapRecord, tap};
 pub use time::Time;

@@ -1,5 +1,5 @@
-//! A link: two ports and what stands between them. Without a conduit bytes go read, gate, write in one breath; with one
-//! it says when. What is not bytes goes by what the ports are. Nothing is queued but the rest of one short write.
+//! A link: two ports and what stands between them. Without a conduit bytes go read, write in one breath; with one it says
+//! when. What is not bytes goes by what the ports are. Nothing is queued but the rest of one short write.
 
 mod control;
 mod pump;
@@ -15,7 +15,7 @@ use crate::port::{Change, Input, Port, Presence};
 use crate::set::Set;
 use crate::stats::Moved;
 use crate::unit::guard;
-use crate::{Account, Conduit, Direction, Gate, LinkStats, Signal, Tap, TapKind, TapRecord, Time};
+use crate::{Account, Conduit, Direction, LinkStats, Signal, Tap, TapKind, TapRecord, Time};
 
 pub use tapping::TapPoints;
 use tapping::Tapping;
@@ -38,8 +38,6 @@ pub struct LinkOptions {
     pub tap: Option<Tap>,
     pub tap_points: TapPoints,
     pub lines: LineRouting,
-    /// Only without a conduit.
-    pub gate: Option<Box<dyn Gate>>,
 }
 
 impl std::fmt::Debug for LinkOptions {
@@ -49,7 +47,7 @@ impl std::fmt::Debug for LinkOptions {
             .field("tap", &self.tap.is_some())
             .field("tap_points", &self.tap_points)
             .field("lines", &self.lines)
-            .finish_non_exhaustive()
+            .finish()
     }
 }
 
@@ -91,7 +89,6 @@ impl Flow {
 pub(crate) struct LinkUnit {
     id: u64,
     pub(crate) ports: [Port; 2],
-    pub(crate) gate: Option<Box<dyn Gate>>,
     pub(crate) conduit: Option<Box<dyn Conduit>>,
     routing: LineRouting,
     tap: Tapping,
@@ -117,11 +114,10 @@ const DIRECTIONS: [Direction; 2] = [Direction::AToB, Direction::BToA];
 
 impl LinkUnit {
     pub(crate) fn new(id: u64, ports: [Port; 2], options: LinkOptions, stats: Arc<LinkStats>) -> Self {
-        let LinkOptions { conduit, tap, tap_points, lines, gate } = options;
+        let LinkOptions { conduit, tap, tap_points, lines } = options;
         let mut unit = Self {
             id,
             ports,
-            gate,
             conduit: None,
             routing: lines,
             tap: Tapping { tap, points: tap_points, losing: false },
@@ -151,7 +147,7 @@ impl LinkUnit {
             if let Some(conduit) = &mut self.conduit
                 && let Err(why) = guard(|| conduit.on_deadline(now))
             {
-                return self.fail("conduit", &why, set);
+                return self.fail(&why, set);
             }
             self.pump(now, set);
         }
@@ -163,7 +159,7 @@ impl LinkUnit {
         match guard(|| conduit.room(DIRECTIONS[from])) {
             Ok(room) => room,
             Err(why) => {
-                self.fail("conduit", &why, set);
+                self.fail(&why, set);
                 0
             }
         }
@@ -272,28 +268,13 @@ impl LinkUnit {
             flow.pushed += n;
             let bytes = &flow.buffer[bytes];
             if let Err(why) = guard(|| conduit.push(at, direction, bytes)) {
-                self.fail("conduit", &why, set);
+                self.fail(&why, set);
             }
             return;
         }
-        let mut moved =
+        let moved =
             Moved { bytes_in: n, messages: std::mem::take(&mut flow.fresh).into(), ..Moved::default() };
-        let mut passed = bytes.len();
-        if let Some(gate) = &mut self.gate
-            && !self.failed
-        {
-            let bytes = &mut flow.buffer[bytes.clone()];
-            match guard(|| gate.pass(at, direction, bytes)) {
-                Ok(kept) => passed = kept.min(passed),
-                Err(why) => {
-                    moved.fault = n;
-                    self.stats.directions[from].apply(moved);
-                    return self.fail("gate", &why, set);
-                }
-            }
-        }
-        moved.fault = n - passed as u64;
-        flow.ready = bytes.start..bytes.start + passed;
+        flow.ready = bytes;
         self.deliver(from, moved, set);
     }
 
@@ -452,11 +433,11 @@ impl LinkUnit {
         self.tap.record(TapRecord { at, kind, side: side as u8, lines, value, bytes: &[] }, self.id, set);
     }
 
-    pub(crate) fn fail(&mut self, what: &str, why: &str, set: &mut Set) {
+    pub(crate) fn fail(&mut self, why: &str, set: &mut Set) {
         self.failed = true;
         self.due = None;
         for side in 0..2 {
-            let change = self.ports[side].give_up(set, format!("the {what} of this link failed: {why}"));
+            let change = self.ports[side].give_up(set, format!("the conduit of this link failed: {why}"));
             self.note(side, change, set);
         }
         for from in 0..2 {

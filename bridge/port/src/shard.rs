@@ -19,8 +19,8 @@ use crate::set::Set;
 use crate::sys_lend::{Done, Work, lend};
 use crate::unit::{StationUnit, Unit};
 use crate::{
-    Conduit, Gate, Granted, Lines, LinkOptions, LinkSnapshot, LinkStats, OpenPort, PortError, PortStats,
-    RealTime, Station, Tap, TapPoints, Time, Tx, realtime,
+    Conduit, Granted, Lines, LinkOptions, LinkSnapshot, LinkStats, OpenPort, PortError, PortStats, RealTime,
+    Station, Tap, TapPoints, Time, Tx, realtime,
 };
 
 /// Never the same twice in a process, so that a handle of one shard means nothing to another.
@@ -262,20 +262,6 @@ impl Shard {
         })?;
         let wrong = || PortError::WrongType { port: s.name.clone(), asked: std::any::type_name::<S>() };
         asked.ok_or_else(|| PortError::Gone { port: s.name.clone() })?.ok_or_else(wrong)
-    }
-
-    /// Runs `f` on the shard between two messages and waits for its answer.
-    pub fn with_gate<G: Gate, R: Send>(
-        &self,
-        l: &Link,
-        f: impl FnOnce(&mut G, Time) -> R + Send,
-    ) -> Result<R, PortError> {
-        let asked = self.in_link(l, |unit, _| {
-            let gate: &mut dyn Any = unit.gate.as_mut()?.as_mut();
-            gate.downcast_mut::<G>().map(|gate| f(gate, Time::now()))
-        })?;
-        let wrong = || PortError::WrongType { port: l.name.clone(), asked: std::any::type_name::<G>() };
-        asked.ok_or_else(wrong)
     }
 
     /// Takes a link out and closes its ports; answers its last counters.

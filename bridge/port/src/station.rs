@@ -1,6 +1,5 @@
-//! What a shard drives: a [`Station`] is a protocol core at the end of a line (a Modbus slave, a master), a
-//! [`Gate`] stands in a link and decides what passes. Both are sans-IO: fed with time and bytes, they own no
-//! descriptor, thread or clock, and never allocate or block while they are driven.
+//! A [`Station`]: a protocol core at the end of a line (a Modbus slave, a master), driven by a shard. Sans-IO: fed with
+//! time and bytes, it owns no descriptor, thread or clock, and never allocates or blocks while it is driven.
 
 use std::any::Any;
 
@@ -107,13 +106,6 @@ impl Direction {
             Self::BToA => 1,
         }
     }
-}
-
-/// What stands in a link: sees every byte on its way and may take some out.
-pub trait Gate: Any + Send {
-    /// Moves the bytes that pass to the front of `bytes` and answers how many they are. The shard counts the
-    /// rest as dropped by fault.
-    fn pass(&mut self, now: Time, direction: Direction, bytes: &mut [u8]) -> usize;
 }
 
 #[cfg(test)]

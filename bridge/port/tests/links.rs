@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use common::{App, event, open_pty, pattern, runtime, wait_until};
 use hilrig_port::{
-    CharError, Direction, Happened, Lines, Link, LinkOptions, PortState, Purge, Runtime, Shard, Signal,
-    TapKind, TapPoints, tap,
+    CharError, Direction, Happened, Lines, Link, LinkOptions, PortError, PortState, Purge, Runtime, Shard,
+    Signal, Station, TapKind, TapPoints, Time, Tx, tap,
 };
 use wire::Wire;
 
@@ -319,4 +319,48 @@ fn a_break_and_errors_keep_their_place_and_an_unplug_takes_the_port_out() {
     app_a.write(b"after");
     assert_eq!(app_b.read(5), b"after");
     adds_up(&link);
+}
+
+/// Says nothing and is never asked.
+struct Mute;
+struct Other;
+
+macro_rules! mute {
+    ($($kind:ty),*) => {$(
+        impl Station for $kind {
+            fn on_bytes(&mut self, _: Time, _: &[u8], _: &mut Tx) {}
+            fn on_deadline(&mut self, _: Time, _: &mut Tx) {}
+            fn deadline(&self) -> Option<Time> {
+                None
+            }
+        }
+    )*};
+}
+
+mute!(Mute, Other);
+
+#[test]
+fn questions_to_the_wrong_place_are_answered_with_a_sentence() {
+    let (_tmp, runtime) = runtime();
+    let (a, b) = (open_pty("a", &runtime).0, open_pty("b", &runtime).0);
+    let shard = Shard::start("test").unwrap();
+    let link = shard.add_link(a, b, with(Wire::new(Duration::ZERO, 0, 0))).unwrap();
+    let (port, _, _) = open_pty("s", &runtime);
+    let station = shard.add_station(port, Box::new(Mute)).unwrap();
+    let wrong = shard.with_station(&station, |_: &mut Other, _, _| ()).unwrap_err();
+    assert!(matches!(wrong, PortError::WrongType { .. }), "{wrong}");
+    assert!(shard.set_conduit(&link, None).unwrap().is_some());
+    let none = shard.with_conduit(&link, |_: &mut Wire, _| ()).unwrap_err();
+    assert!(matches!(none, PortError::WrongType { .. }), "{none}");
+    shard.set_conduit(&link, Some(Box::new(Wire::new(Duration::ZERO, 0, 0)))).unwrap();
+    let elsewhere = Shard::start("elsewhere").unwrap();
+    let gone = elsewhere.with_conduit(&link, |_: &mut Wire, _| ()).unwrap_err();
+    assert!(matches!(gone, PortError::Gone { .. }), "{gone}");
+    // A panic of the question is the asker's, not the shard's.
+    let asked = std::panic::AssertUnwindSafe(|| shard.with_conduit(&link, |_: &mut Wire, _| panic!("mine")));
+    assert!(std::panic::catch_unwind(asked).is_err());
+    shard.with_conduit(&link, |_: &mut Wire, _| ()).unwrap();
+    let ports = link.ports();
+    drop(shard);
+    assert!(ports.iter().all(|p| p.state() == PortState::Lost));
 }

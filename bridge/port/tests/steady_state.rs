@@ -18,8 +18,7 @@ use std::time::Duration;
 
 use common::{App, open_pty, pattern, runtime, wait_until};
 use hilrig_port::{
-    Direction, Gate, Link, LinkOptions, Shard, Station, StationRef, TapKind, TapPoints, TapReader, Time, Tx,
-    tap,
+    Link, LinkOptions, Shard, Station, StationRef, TapKind, TapPoints, TapReader, Time, Tx, tap,
 };
 use wire::Wire;
 
@@ -54,15 +53,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Lets everything pass.
-struct Open;
-
-impl Gate for Open {
-    fn pass(&mut self, _: Time, _: Direction, bytes: &mut [u8]) -> usize {
-        bytes.len()
-    }
-}
 
 /// Answers each request, and always has a deadline pending, as a Modbus slave has.
 struct Slave {
@@ -100,7 +90,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::with(LinkOptions { gate: Some(Box::new(Open)), ..LinkOptions::default() })
+        Self::with(LinkOptions::default())
     }
 
     fn with(options: LinkOptions) -> Self {
@@ -178,10 +168,10 @@ static TURN: Mutex<()> = Mutex::new(());
 fn the_shard_neither_allocates_nor_frees_while_bytes_flow() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let bench = Bench::new();
-    let counting = |on: bool| bench.shard.with_gate(&bench.link, |_: &mut Open, _| COUNT_ME.set(on)).unwrap();
-    counting(true);
+    bench.counting(true);
     // The counter counts: this closure runs on the shard and allocates.
-    bench.shard.with_gate(&bench.link, |_: &mut Open, _| drop(std::hint::black_box(vec![1u8; 100]))).unwrap();
+    let allocate = |_: &mut Slave, _: Time, _: &mut Tx| drop(std::hint::black_box(vec![1u8; 100]));
+    bench.shard.with_station(&bench.station, allocate).unwrap();
     assert_eq!(CALLS.swap(0, Ordering::Relaxed), 2);
 
     bench.link_messages(5_000);
@@ -197,7 +187,7 @@ fn the_shard_neither_allocates_nor_frees_while_bytes_flow() {
     bench.shard.with_station(&bench.station, |s: &mut Slave, now, _| s.due = now).unwrap();
     let before = timeouts();
     wait_until("deadlines pass", || timeouts() > before + 10);
-    counting(false);
+    bench.counting(false);
     assert_eq!(CALLS.load(Ordering::Relaxed), 0, "calls of the allocator on the shard's thread");
 }
 

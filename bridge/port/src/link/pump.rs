@@ -36,7 +36,7 @@ impl LinkUnit {
                 for (from, moved) in moved.into_iter().enumerate() {
                     self.write_off(from, moved);
                 }
-                self.fail("conduit", &why, set);
+                self.fail(&why, set);
             }
         }
     }

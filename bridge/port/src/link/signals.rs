@@ -59,7 +59,7 @@ impl LinkUnit {
             && !self.failed
         {
             if let Err(why) = guard(|| conduit.signal(now, DIRECTIONS[from], signal)) {
-                return self.fail("conduit", &why, set);
+                return self.fail(&why, set);
             }
             // These keep their place among the bytes and come out again.
             if matches!(signal, Signal::Break(_) | Signal::Error(_)) {

@@ -1,4 +1,4 @@
-//! Protocol cores on a shard: bytes, deadlines, comings and goings, failures; gates in links; many links.
+//! Protocol cores on a shard: bytes, deadlines, comings and goings, failures; many links.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -6,9 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{App, open, open_pty, pattern, runtime, wait_until};
-use hilrig_port::{
-    Direction, Gate, LineEvent, LinkOptions, PortError, PortState, Shard, Station, StationRef, Time, Tx,
-};
+use hilrig_port::{LineEvent, LinkOptions, PortState, Shard, Station, StationRef, Time, Tx};
 
 /// Sends back what it hears, and remembers what happened to it.
 #[derive(Default)]
@@ -178,89 +176,6 @@ fn a_lost_port_is_told_to_its_station() {
     drop(pty);
     wait_until("the port is lost", || station.port().state() == PortState::Lost);
     assert_eq!(events(&shard, &station), [LineEvent::Opened, LineEvent::Lost]);
-}
-
-/// Takes out every `x` on its way from A to B.
-#[derive(Default)]
-struct NoX {
-    seen: [usize; 2],
-    fail: bool,
-}
-
-impl Gate for NoX {
-    fn pass(&mut self, _now: Time, direction: Direction, bytes: &mut [u8]) -> usize {
-        assert!(!self.fail, "no more");
-        self.seen[direction.index()] += bytes.len();
-        if direction == Direction::BToA {
-            return bytes.len();
-        }
-        let mut kept = 0;
-        for i in 0..bytes.len() {
-            if bytes[i] != b'x' {
-                bytes[kept] = bytes[i];
-                kept += 1;
-            }
-        }
-        kept
-    }
-}
-
-#[test]
-fn a_gate_takes_bytes_out_and_they_are_counted() {
-    std::panic::set_hook(Box::new(|_| {}));
-    let (_tmp, runtime) = runtime();
-    let (a, far_a, _) = open_pty("a", &runtime);
-    let (b, far_b, _) = open_pty("b", &runtime);
-    let shard = Shard::start("test").unwrap();
-    let link = shard
-        .add_link(a, b, LinkOptions { gate: Some(Box::new(NoX::default())), ..LinkOptions::default() })
-        .unwrap();
-    let (app_a, app_b) = (App::open(&far_a), App::open(&far_b));
-    app_a.write(b"xaxbxxc");
-    assert_eq!(app_b.read(3), b"abc");
-    app_b.write(b"xyz");
-    assert_eq!(app_a.read(3), b"xyz");
-    wait_until("all is counted", || link.stats().directions[1].bytes_out == 3);
-    let stats = link.stats();
-    let [there, back] = &stats.directions;
-    assert_eq!((there.bytes_in, there.bytes_out, there.fault_bytes), (7, 3, 4));
-    assert_eq!((back.bytes_in, back.bytes_out, back.fault_bytes), (3, 3, 0));
-    assert_eq!(shard.with_gate(&link, |gate: &mut NoX, _| gate.seen).unwrap(), [7, 3]);
-
-    shard.with_gate(&link, |gate: &mut NoX, _| gate.fail = true).unwrap();
-    app_a.write(b"abc");
-    wait_until("the link is lost", || link.ports().iter().all(|p| p.state() == PortState::Lost));
-    assert_eq!(link.ports()[0].snapshot().reason, "the gate of this link failed: no more");
-    let last = shard.remove_link(link);
-    assert_eq!((last.directions[0].bytes_in, last.directions[0].fault_bytes), (10, 7));
-}
-
-#[test]
-fn questions_to_the_wrong_place_are_answered_with_a_sentence() {
-    struct Other;
-    impl Gate for Other {
-        fn pass(&mut self, _: Time, _: Direction, bytes: &mut [u8]) -> usize {
-            bytes.len()
-        }
-    }
-    let (_tmp, runtime) = runtime();
-    let (a, b) = (open_pty("a", &runtime).0, open_pty("b", &runtime).0);
-    let shard = Shard::start("test").unwrap();
-    let link = shard
-        .add_link(a, b, LinkOptions { gate: Some(Box::new(NoX::default())), ..LinkOptions::default() })
-        .unwrap();
-    let wrong = shard.with_gate(&link, |_: &mut Other, _| ()).unwrap_err();
-    assert!(matches!(wrong, PortError::WrongType { .. }), "{wrong}");
-    let elsewhere = Shard::start("elsewhere").unwrap();
-    let gone = elsewhere.with_gate(&link, |_: &mut NoX, _| ()).unwrap_err();
-    assert!(matches!(gone, PortError::Gone { .. }), "{gone}");
-    // A panic of the question is the asker's, not the shard's.
-    let asked = std::panic::AssertUnwindSafe(|| shard.with_gate(&link, |_: &mut NoX, _| panic!("mine")));
-    assert!(std::panic::catch_unwind(asked).is_err());
-    shard.with_gate(&link, |_: &mut NoX, _| ()).unwrap();
-    let ports = link.ports();
-    drop(shard);
-    assert!(ports.iter().all(|p| p.state() == PortState::Lost));
 }
 
 #[test]
