@@ -2,11 +2,9 @@
 
 use super::*;
 use hilrig_capture::{Extcap, ExtcapRequest};
-use hilrig_tests::need;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
 const ARGS: &str = "HILRIG_TEST_EXTCAP";
 const FILE: &str = "HILRIG_TEST_EXTCAP_FILE";
@@ -42,15 +40,7 @@ fn extcap_program() {
 
 #[test]
 fn our_links_appear_as_interfaces_of_wireshark() {
-    if !need("tshark") {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let spec = spec(dir.path(), "rtac", "silence");
-    let mut line = Line::new();
-    let sink = line.to_file(&spec);
-    line.exchange();
-    line.end(sink);
+    let Some((dir, file)) = captured("rtac", "silence", Line::exchange) else { return };
     let program = dir.path().join("hilrig");
     // tshark reads this only from the variable, and as root not even that: then it is run as nobody, who must be able
     // to run the program.
@@ -74,7 +64,7 @@ fn our_links_appear_as_interfaces_of_wireshark() {
         } else {
             Command::new("tshark")
         };
-        command.args(args).env("WIRESHARK_EXTCAP_DIR", dir.path()).env(FILE, &spec.file);
+        command.args(args).env("WIRESHARK_EXTCAP_DIR", dir.path()).env(FILE, &file);
         let output = command.env("HOME", "/nonexistent").stdin(Stdio::null()).output().unwrap();
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     };
@@ -84,7 +74,7 @@ fn our_links_appear_as_interfaces_of_wireshark() {
     assert!(types.contains("RTAC_SERIAL (RTAC serial line)"), "{types}");
     let shown = tshark(&[&["-n", "-i", "hilrig-line1", "-c", "2"], &MODBUS[..]].concat());
     assert!(shown.contains("Query: Unit:  17") && shown.contains("Response: Unit:  17"), "{shown}");
-    let pid = std::fs::read_to_string(spec.file.with_extension("pid")).unwrap();
+    let pid = std::fs::read_to_string(file.with_extension("pid")).unwrap();
     let until = std::time::Instant::now() + Duration::from_secs(20);
     while Path::new("/proc").join(&pid).join("fd/0").symlink_metadata().is_ok() {
         assert!(std::time::Instant::now() < until, "the program stays after its capture");

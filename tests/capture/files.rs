@@ -1,27 +1,22 @@
 //! Files: every format, framing and event; rows of files.
 
 use super::*;
-use hilrig_tests::need;
 
 #[test]
 fn framed_modbus_is_dissected_and_a_wrong_crc_is_flagged() {
-    if !need("tshark") {
+    let Some((_dir, file)) = captured("rtac", "silence", |line| {
+        line.info.rules.name(3, "flip3: corrupt");
+        line.exchange();
+        let mut spoilt = answer();
+        spoilt[4] ^= 1;
+        line.sent(50_000, 1, &query());
+        line.put(11_000, TapKind::Fault, 0, 13, &[3, 0, 0, 0, 1, 0, 0, 0]);
+        line.sent(100, 0, &spoilt);
+    }) else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let spec = spec(dir.path(), "rtac", "silence");
-    let mut line = Line::new();
-    line.info.rules.name(3, "flip3: corrupt");
-    let sink = line.to_file(&spec);
-    line.exchange();
-    let mut spoilt = answer();
-    spoilt[4] ^= 1;
-    line.sent(50_000, 1, &query());
-    line.put(11_000, TapKind::Fault, 0, 13, &[3, 0, 0, 0, 1, 0, 0, 0]);
-    line.sent(100, 0, &spoilt);
-    line.end(sink);
+    };
     let shown = fields(
-        &spec.file,
+        &file,
         &MODBUS,
         &[
             "frame.interface_name",
@@ -42,12 +37,12 @@ fn framed_modbus_is_dissected_and_a_wrong_crc_is_flagged() {
     assert!(shown[3].contains("4661,22136|fault flip3: corrupt, b->a at byte 13, 1 bytes"), "{}", shown[3]);
     assert!(shown[3].contains("Incorrect CRC [should be 0x"), "{}", shown[3]);
     // The time between the two is kept to the microsecond, and the query has the time of its first byte.
-    let times = fields(&spec.file, &MODBUS, &["frame.time_delta", "frame.time_epoch", "rtacser.timestamp"]);
+    let times = fields(&file, &MODBUS, &["frame.time_delta", "frame.time_epoch", "rtacser.timestamp"]);
     assert!(times[1].starts_with("0.012900000|"), "{times:#?}");
     let micros = times[1].split('|').nth(1).unwrap();
     let rtac = times[1].split('|').nth(2).unwrap();
     assert_eq!(&rtac[..rtac.find('.').unwrap() + 7], &micros[..micros.find('.').unwrap() + 7]);
-    let response_times = fields(&spec.file, &MODBUS, &["modbus.response_time"]);
+    let response_times = fields(&file, &MODBUS, &["modbus.response_time"]);
     assert_eq!(response_times[1], "0.012900000");
 }
 
@@ -59,61 +54,49 @@ fn simple(lines: &[String]) -> Vec<String> {
 
 #[test]
 fn raw_chunks_are_as_they_were_written() {
-    if !need("tshark") {
+    let Some((_dir, file)) = captured("rtac", "raw", |line| {
+        line.exchange();
+    }) else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let spec = spec(dir.path(), "rtac", "raw");
-    let mut line = Line::new();
-    let sink = line.to_file(&spec);
-    line.exchange();
-    line.end(sink);
-    let shown = fields(&spec.file, &[], &["rtacser.eventtype", "data.len", "frame.p2p_dir"]);
+    };
+    let shown = fields(&file, &[], &["rtacser.eventtype", "data.len", "frame.p2p_dir"]);
     assert_eq!(shown, ["0x01|3|0", "0x01|5|0", "0x01|9|0"]);
 }
 
 #[test]
 fn a_terminator_cuts_lines() {
-    if !need("tshark") {
+    let Some((_dir, file)) = captured("rtac", "terminator:0d0a", |line| {
+        line.sent(0, 1, b"AT\r\nAT+");
+        line.sent(10, 1, b"CSQ\r\n");
+    }) else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let spec = spec(dir.path(), "rtac", "terminator:0d0a");
-    let mut line = Line::new();
-    let sink = line.to_file(&spec);
-    line.sent(0, 1, b"AT\r\nAT+");
-    line.sent(10, 1, b"CSQ\r\n");
-    line.end(sink);
-    assert_eq!(fields(&spec.file, &[], &["data.data"]), ["41540d0a", "41542b4353510d0a"]);
+    };
+    assert_eq!(fields(&file, &[], &["data.data"]), ["41540d0a", "41542b4353510d0a"]);
 }
 
 #[test]
 fn lines_breaks_errors_losses_and_gaps_are_shown() {
-    if !need("tshark") {
+    let Some((_dir, file)) = captured("rtac", "silence", |line| {
+        let kinds = [
+            (TapKind::Lines, 0),
+            (TapKind::BreakOut, 0),
+            (TapKind::Error(CharError::Framing), 0),
+            (TapKind::Error(CharError::Parity), 0),
+            (TapKind::Error(CharError::Overrun), 0),
+            (TapKind::Gone, 0),
+            (TapKind::Discarded, 12),
+            (TapKind::Back, 0),
+            (TapKind::Fault, 99),
+        ];
+        for (kind, value) in kinds {
+            let payload: &[u8] = if kind == TapKind::Fault { &[5, 0, 0, 0, 8, 0, 0, 0] } else { &[] };
+            line.put(30_000, kind, 1, value, payload);
+        }
+        line.put(30_000, TapKind::Lost, 1, 0, &[]);
+    }) else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let spec = spec(dir.path(), "rtac", "silence");
-    let mut line = Line::new();
-    let sink = line.to_file(&spec);
-    let kinds = [
-        (TapKind::Lines, 0),
-        (TapKind::BreakOut, 0),
-        (TapKind::Error(CharError::Framing), 0),
-        (TapKind::Error(CharError::Parity), 0),
-        (TapKind::Error(CharError::Overrun), 0),
-        (TapKind::Gone, 0),
-        (TapKind::Discarded, 12),
-        (TapKind::Back, 0),
-        (TapKind::Fault, 99),
-    ];
-    for (kind, value) in kinds {
-        let payload: &[u8] = if kind == TapKind::Fault { &[5, 0, 0, 0, 8, 0, 0, 0] } else { &[] };
-        line.put(30_000, kind, 1, value, payload);
-    }
-    line.put(30_000, TapKind::Lost, 1, 0, &[]);
-    line.end(sink);
-    let shown = fields(&spec.file, &[], &["_ws.col.Info", "frame.p2p_dir", "frame.comment"]);
+    };
+    let shown = fields(&file, &[], &["_ws.col.Info", "frame.p2p_dir", "frame.comment"]);
     let with_lines = "( /CTS /DCD /DSR RTS DTR /RING /MBOK )";
     let expected = [
         ("STATUS_CHANGE", "", ""),
@@ -168,18 +151,14 @@ fn a_loss_is_told_with_its_exact_count() {
 
 #[test]
 fn an_exported_pdu_needs_no_setting() {
-    if !need("tshark") {
+    let Some((_dir, file)) = captured("pdu:mbrtu", "silence", |line| {
+        line.exchange();
+        line.put(50_000, TapKind::BreakOut, 1, 0, &[]);
+    }) else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let spec = spec(dir.path(), "pdu:mbrtu", "silence");
-    let mut line = Line::new();
-    let sink = line.to_file(&spec);
-    line.exchange();
-    line.put(50_000, TapKind::BreakOut, 1, 0, &[]);
-    line.end(sink);
+    };
     let columns = ["_ws.col.Source", "_ws.col.Destination", "_ws.col.Info", "modbus.regval_uint16"];
-    let shown = simple(&fields(&spec.file, &[], &columns));
+    let shown = simple(&fields(&file, &[], &columns));
     assert_eq!(shown[0], "10.0.0.1|10.0.0.2|Query: Unit: 17, Func: 3: Read Holding Registers|");
     assert_eq!(shown[1], "10.0.0.2|10.0.0.1|Response: Unit: 17, Func: 3: Read Holding Registers|4660,22136");
     assert!(shown[2].contains("SERIAL_BREAK_EVENT"), "{shown:#?}");

@@ -1,7 +1,6 @@
 //! Streams: what tshark shows while it is captured, through a pipe and a FIFO.
 
 use super::*;
-use hilrig_tests::need;
 use std::io::{BufRead, BufReader};
 use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};

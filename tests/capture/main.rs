@@ -6,12 +6,13 @@ mod extcap;
 mod files;
 mod live;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use hilrig_capture::{CaptureSpec, Hub, LinkInfo, LinkKey, PcapngSink, Sink, SinkId, SinkReport};
 use hilrig_port::{CharError, Lines, Tap, TapKind, TapRecord, Time, tap};
+use hilrig_tests::need;
 
 /// What makes Modbus of the data in an RTAC packet.
 const MODBUS: [&str; 4] = ["-d", "rtacser.data,mbrtu", "-o", "mbrtu.crc_verification:TRUE"];
@@ -91,6 +92,24 @@ impl Line {
 fn spec(dir: &Path, format: &str, framing: &str) -> CaptureSpec {
     let (format, framing) = (format.parse().unwrap(), framing.parse().unwrap());
     CaptureSpec { format, framing, ..CaptureSpec::new(dir.join("line.pcapng")) }
+}
+
+/// A file in which `what` of a line is captured, and its directory; nothing where there is no tshark.
+fn captured(
+    format: &str,
+    framing: &str,
+    what: impl FnOnce(&mut Line),
+) -> Option<(tempfile::TempDir, PathBuf)> {
+    if !need("tshark") {
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let spec = spec(dir.path(), format, framing);
+    let mut line = Line::new();
+    let sink = line.to_file(&spec);
+    what(&mut line);
+    line.end(sink);
+    Some((dir, spec.file))
 }
 
 fn run(program: &str, args: &[&str]) -> Output {
