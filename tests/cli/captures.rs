@@ -110,6 +110,26 @@ fn a_capture_on_stdout_is_nothing_but_a_capture() {
 }
 
 #[test]
+fn a_link_goes_on_when_nobody_looks_at_its_capture_any_more() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(["link", "pty:one", "pty:two", "--capture", "-"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(told.any(|line| line.is_ok_and(|l| l.starts_with("link 1: "))), "the link is told");
+    drop(child.stdout.take());
+    let (one, two) = ends(&sandbox, "one", "two");
+    let (line, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told.map_while(Result::ok).try_for_each(|l| line.send(l)));
+    // A pipe without a reader is noticed when it is written to.
+    exchange(&one, &two);
+    let said = lines.recv_timeout(PATIENCE).expect("the end of the capture is told");
+    assert!(said.contains("capture to stdout has ended"), "{said}");
+    exchange(&one, &two);
+    signal(child.id(), Signal::INT);
+    assert_eq!(end_of(&mut child, PATIENCE, "the link").code(), Some(0));
+}
+
+#[test]
 fn captures_rotate() {
     let sandbox = Sandbox::new();
     let file = sandbox.scratch().join("many.pcapng");

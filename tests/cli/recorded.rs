@@ -103,6 +103,42 @@ fn a_killed_run_is_there_and_unfinished() {
 }
 
 #[test]
+fn two_processes_record_into_one_file() {
+    let sandbox = Sandbox::new();
+    let db = sandbox.scratch().join("runs.db");
+    let db = db.to_str().unwrap();
+    let names = ["one", "two"];
+    let children = names.map(|name| {
+        let [a, b] = ["a", "b"].map(|side| format!("pty:{name}.{side}"));
+        sandbox.links(&["link", &a, &b, "--record", db, "--run-name", name], 1)
+    });
+    std::thread::scope(|scope| {
+        for name in names {
+            let [a, b] = ["a", "b"].map(|side| sandbox.port(&format!("{name}.{side}")));
+            scope.spawn(move || {
+                let (a, b) = (Line::open(&a), Line::open(&b));
+                a.open_through_to(&b);
+                for _ in 0..200 {
+                    a.write(name.as_bytes()).unwrap();
+                    assert_eq!(b.read(3).unwrap(), name.as_bytes());
+                }
+            });
+        }
+    });
+    for child in children {
+        child.stop(Signal::INT);
+    }
+    for run in json(&sandbox, &["runs", "list", "--db", db, "--json"])["runs"].as_array().unwrap() {
+        let (id, name) = (run["id"].to_string(), run["name"].as_str().unwrap());
+        let run = json(&sandbox, &["runs", "show", &id, "--db", db, "--frames", "100000", "--json"]);
+        assert!(bytes(&run, "1", "a->b").ends_with(&hex(name.as_bytes()).repeat(200)), "{run}");
+        assert_eq!((&run["outcome"], &run["lostBytes"]), (&"ended".into(), &0.into()), "{run}");
+    }
+    assert_eq!(sandbox.run(["init"]).code, Some(0));
+    assert!(one_sentence(&sandbox.run(["runs", "list"]), 2).contains("state/runs.db"));
+}
+
+#[test]
 fn what_is_no_database_of_runs_is_refused() {
     let sandbox = Sandbox::new();
     let file = sandbox.scratch().join("notes.txt");

@@ -200,6 +200,7 @@ fn carry(mut specs: Vec<LinkSpec>, args: &CarryArgs, json: bool) -> Result<ExitC
     }
     announce(&links, args);
     let mut told = String::new();
+    let mut failed_captures = 0;
     let mut end = Ok(ExitCode::SUCCESS);
     while !interrupted.load(Ordering::Relaxed) {
         std::thread::sleep(LOOK);
@@ -208,6 +209,12 @@ fn carry(mut specs: Vec<LinkSpec>, args: &CarryArgs, json: bool) -> Result<ExitC
             eprintln!("hilrig: {}", if trouble.is_empty() { "all ports are back" } else { &trouble });
             told = trouble;
         }
+        let rows = links.captures().rows();
+        let bad: Vec<&CaptureRow> = rows.iter().filter(|row| row.state == "failed").collect();
+        for row in bad.iter().skip(failed_captures) {
+            eprintln!("hilrig: the {} has ended: {}", title(row), row.error);
+        }
+        failed_captures = failed_captures.max(bad.len());
         if links.lost().1 {
             end = Err(Failure::infrastructure("no link is left"));
             break;
@@ -221,7 +228,7 @@ fn carry(mut specs: Vec<LinkSpec>, args: &CarryArgs, json: bool) -> Result<ExitC
     for row in captures.iter().filter(|row| !row.error.is_empty()) {
         // Whoever looks at a live capture may stop looking.
         match row.file.as_str() {
-            STDOUT => eprintln!("hilrig: stdout: {}", row.error),
+            STDOUT => {}
             file => end = Err(Failure::infrastructure(format!("{file}: {}", row.error))),
         }
     }
@@ -289,11 +296,15 @@ fn tell(links: &LinkSet, captures: &[CaptureRow], say: impl Fn(&str)) {
         });
     }
     for row in captures {
-        let what = if row.kind == "record" { "record" } else { "capture" };
-        let files = if row.files.is_empty() { &row.file } else { &row.files.join(", ") };
-        let files = if files == STDOUT { "to stdout" } else { files };
         let lost =
             if row.lost_bytes > 0 { format!(", {} BYTES LOST", row.lost_bytes) } else { String::new() };
-        say(&format!("{what} {files}: {} bytes in {} records{lost}", row.bytes, row.records));
+        say(&format!("{}: {} bytes in {} records{lost}", title(row), row.bytes, row.records));
     }
+}
+
+/// A capture or record in words.
+fn title(row: &CaptureRow) -> String {
+    let what = if row.kind == "record" { "record" } else { "capture" };
+    let files = if row.files.is_empty() { &row.file } else { &row.files.join(", ") };
+    format!("{what} {}", if files == STDOUT { "to stdout" } else { files })
 }

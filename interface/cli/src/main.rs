@@ -50,7 +50,7 @@ fn run(args: args::Args) -> Result<ExitCode, output::Failure> {
         C::Pair(args) => foreground::pair(&args, json),
         C::Capture(args) => capture::capture(&args, &root, connect.as_deref()),
         C::Replay(args) => replay::replay(&args, json),
-        C::Runs { command } => runs::runs(command, json),
+        C::Runs { command } => runs::runs(command, &root, json),
         C::Ports => setup::ports(json),
         C::Doctor => setup::doctor(json),
         C::Init { dir } => setup::init(&dir.unwrap_or(root)),

@@ -1,6 +1,6 @@
 //! `runs`: what is in a database of recorded runs, for people and programs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use hilrig_record::{EventRow, FrameRow, LinkDetail, RecordError, RunDetail, RunRow, StatisticsRow, Window};
@@ -20,11 +20,12 @@ impl From<RecordError> for Failure {
     }
 }
 
-pub fn runs(command: RunsCommand, json: bool) -> Result<ExitCode, Failure> {
+pub fn runs(command: RunsCommand, root: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let of_root = |db: Option<PathBuf>| db.unwrap_or_else(|| root.join("state/runs.db"));
     match command {
-        RunsCommand::List { db } => list(&db, json)?,
+        RunsCommand::List { db } => list(&of_root(db), json)?,
         RunsCommand::Show { id, db, frames, events } => {
-            let run = hilrig_record::show(&db, id, Window { events, frames })?;
+            let run = hilrig_record::show(&of_root(db), id, Window { events, frames })?;
             if json { say_json(&value(&run)?) } else { show(&run) }
         }
     }

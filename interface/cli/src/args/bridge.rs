@@ -242,16 +242,18 @@ pub enum RunsCommand {
     /// List the runs of a database
     #[command(after_help = "Example: hilrig runs list --db runs.db")]
     List {
+        /// [default: that of the installation, state/runs.db]
         #[arg(long, value_name = "FILE")]
-        db: PathBuf,
+        db: Option<PathBuf>,
     },
     /// Show one run: its links, their statistics, and as many of its events and frames as asked for
     #[command(after_help = "Example: hilrig runs show 3 --db runs.db --frames 20")]
     Show {
         /// [default: the last one]
         id: Option<i64>,
+        /// [default: that of the installation, state/runs.db]
         #[arg(long, value_name = "FILE")]
-        db: PathBuf,
+        db: Option<PathBuf>,
         /// The last so many frames
         #[arg(long, value_name = "N", default_value_t = 0)]
         frames: usize,
