@@ -86,8 +86,9 @@ impl Plan {
     pub(crate) fn line_at(&self, seat: Seat) -> (u32, Format) {
         match &self.ports[seat.port].kind {
             PortKind::Pair { baud, format, .. } => (*baud, *format),
-            PortKind::Url(PortUrl::Serial { options, .. }) => (options.baud, options.format),
-            PortKind::Url(_) => (19_200, Format::default()),
+            PortKind::Url(url) => url
+                .serial_options()
+                .map_or((19_200, Format::default()), |options| (options.baud, options.format)),
         }
     }
 }
