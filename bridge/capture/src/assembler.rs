@@ -125,11 +125,13 @@ impl Assembler {
 
     fn data(&mut self, place: usize, side: u8, flow: Flow, record: &TapRecord<'_>) {
         let link = &mut self.links[place];
+        let character = link.info.character();
+        link.framers[1 - usize::from(side)][flow as usize].other_spoke(record.at, character);
         let framer = &mut link.framers[usize::from(side)][flow as usize];
         let mut made =
             Maker { place, side, flow, points: self.points, ready: &mut self.ready, store: &mut self.store };
         let (lines, remarks) = (&link.lines, &mut link.remarks);
-        framer.push(record.at, record.bytes, link.info.character(), |at, bytes| {
+        framer.push(record.at, record.bytes, character, |at, bytes| {
             made.frame(at, bytes, lines, remarks);
         });
     }
@@ -182,7 +184,7 @@ impl Assembler {
         let (lines, remarks) = (&link.lines, &mut link.remarks);
         let out = |at: Time, bytes: &[u8]| made.frame(at, bytes, lines, remarks);
         match now {
-            Some(now) => framer.tick(now, link.info.character(), out),
+            Some(now) => framer.tick(now, out),
             None => framer.flush(out),
         }
     }

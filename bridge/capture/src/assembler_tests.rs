@@ -30,10 +30,10 @@ fn a_frame_holds_back_what_began_after_it() {
     a.record(&link, &record(MS, TapKind::Lines, 0, b""));
     a.record(&link, &record(2 * MS, TapKind::Out, 1, b"c"));
     a.record(&link, &record(3 * MS, TapKind::In, 0, b"not shown"));
-    a.tick(Time(4 * MS));
-    assert!(text(&mut a, Some(4 * MS)).is_empty());
-    a.tick(Time(6 * MS));
-    assert_eq!(text(&mut a, Some(6 * MS)), ["0 1 TxStart abc", "1 0 Status "]);
+    a.tick(Time(21 * MS));
+    assert!(text(&mut a, Some(21 * MS)).is_empty());
+    a.tick(Time(22 * MS));
+    assert_eq!(text(&mut a, Some(22 * MS)), ["0 1 TxStart abc", "1 0 Status "]);
 }
 
 #[test]
@@ -65,9 +65,9 @@ fn a_fault_is_a_remark_on_the_frame_it_is_about() {
             a.record(&link, &fault(MS, 1));
         }
         a.record(&link, &record(2 * MS, TapKind::Out, 1, b"c"));
-        a.tick(Time(20 * MS));
+        a.tick(Time(30 * MS));
         assert_eq!(
-            text(&mut a, Some(20 * MS)),
+            text(&mut a, Some(30 * MS)),
             ["1 1 TxStart abc (fault flip: corrupt, a->b at byte 5, 2 bytes)"]
         );
     }
@@ -77,11 +77,16 @@ fn a_fault_is_a_remark_on_the_frame_it_is_about() {
 fn a_fault_is_no_remark_on_a_frame_that_was_over_before() {
     let (mut a, link) = (Assembler::new(Framing::Silence(None), Points::Out), link());
     a.record(&link, &record(0, TapKind::Out, 1, b"before"));
+    a.record(&link, &record(5 * MS, TapKind::Out, 0, b"answer"));
     a.record(&link, &fault(10 * MS, 1));
     a.record(&link, &record(11 * MS, TapKind::Out, 1, b"it"));
-    a.tick(Time(30 * MS));
-    let expected = ["0 1 TxStart before", "11 1 TxStart it (fault rule 7, a->b at byte 5, 2 bytes)"];
-    assert_eq!(text(&mut a, Some(30 * MS)), expected);
+    a.tick(Time(40 * MS));
+    let expected = [
+        "0 1 TxStart before",
+        "5 0 TxStart answer",
+        "11 1 TxStart it (fault rule 7, a->b at byte 5, 2 bytes)",
+    ];
+    assert_eq!(text(&mut a, Some(40 * MS)), expected);
 }
 
 #[test]

@@ -14,7 +14,8 @@ pub enum Framing {
     /// Each piece as it was read or written.
     #[default]
     Raw,
-    /// After a silence of this time, or of 3.5 characters of the line.
+    /// After a silence of this time. Without one, after a silence of 3.5 characters of the line if then the other side
+    /// speaks, and after 20 ms in any case: on a busy machine the bytes of one frame are read that far apart.
     Silence(Option<Duration>),
     /// After these bytes.
     Terminator(Vec<u8>),
@@ -114,6 +115,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Modbus: no shorter silence parts frames above 19,200 baud, where 3.5 characters would be less.
 const SHORTEST_SILENCE: Duration = Duration::from_micros(1_750);
 
+/// How far apart the bytes of one frame are read on a busy machine.
+const BUSY_MACHINE: Duration = Duration::from_millis(20);
+
 /// Cuts one direction of one line. A frame has the time of its first piece.
 #[derive(Debug)]
 pub struct Framer {
@@ -121,11 +125,13 @@ pub struct Framer {
     frame: Vec<u8>,
     first: Time,
     last: Time,
+    /// When the open frame ends if nothing more comes.
+    over: Time,
 }
 
 impl Framer {
     pub fn new(framing: Framing) -> Self {
-        Self { framing, frame: Vec::new(), first: Time(0), last: Time(0) }
+        Self { framing, frame: Vec::new(), first: Time(0), last: Time(0), over: Time(0) }
     }
 
     /// Takes a piece in, `character` being the time of one character on the line, and gives out each frame that is
@@ -137,13 +143,19 @@ impl Framer {
             }
             return;
         }
-        self.tick(now, character, &mut out);
+        self.tick(now, &mut out);
+        self.last = now;
+        self.over = now
+            + match &self.framing {
+                Framing::Silence(Some(time)) => *time,
+                Framing::Terminator(_) => PATIENCE,
+                _ => silence_of(character).max(BUSY_MACHINE),
+            };
         let mut rest = bytes;
         while !rest.is_empty() {
             if self.frame.is_empty() {
                 self.first = now;
             }
-            self.last = now;
             let room = LONGEST_FRAME - self.frame.len();
             let (take, ends) = match &self.framing {
                 Framing::Terminator(end) => match end_of_frame(&self.frame, rest, end) {
@@ -165,23 +177,23 @@ impl Framer {
         }
     }
 
+    /// Bytes have come in the other direction: what they answer is over.
+    pub fn other_spoke(&mut self, now: Time, character: Duration) {
+        if self.framing == Framing::Silence(None) {
+            self.over = self.over.min(now.max(self.last + silence_of(character)));
+        }
+    }
+
     /// Gives out the frame that time has ended.
-    pub fn tick(&mut self, now: Time, character: Duration, out: impl FnMut(Time, &[u8])) {
-        if self.deadline(character).is_some_and(|at| at <= now) {
+    pub fn tick(&mut self, now: Time, out: impl FnMut(Time, &[u8])) {
+        if self.deadline().is_some_and(|at| at <= now) {
             self.flush(out);
         }
     }
 
     /// When the open frame ends if nothing more comes.
-    pub fn deadline(&self, character: Duration) -> Option<Time> {
-        let wait = match &self.framing {
-            _ if self.frame.is_empty() => return None,
-            Framing::Raw => return None,
-            Framing::Silence(Some(time)) => *time,
-            Framing::Silence(None) => (character * 7 / 2).max(SHORTEST_SILENCE),
-            Framing::Terminator(_) => PATIENCE,
-        };
-        Some(self.last + wait)
+    pub fn deadline(&self) -> Option<Time> {
+        (!self.frame.is_empty()).then_some(self.over)
     }
 
     /// When the open frame began.
@@ -196,6 +208,10 @@ impl Framer {
             self.frame.clear();
         }
     }
+}
+
+fn silence_of(character: Duration) -> Duration {
+    (character * 7 / 2).max(SHORTEST_SILENCE)
 }
 
 /// How much of `more` belongs to the frame that `have` began, if its terminator is in there.

@@ -13,29 +13,48 @@ fn frames(framer: &mut Framer, pieces: &[(u64, &[u8])]) -> Vec<(u64, Vec<u8>)> {
 
 const MS: u64 = 1_000_000;
 
+const CHARACTER: Duration = Duration::from_micros(1042);
+
 #[test]
-fn a_silence_of_three_and_a_half_characters_ends_a_frame() {
+fn a_silence_of_three_and_a_half_characters_ends_a_frame_that_is_answered() {
     let mut framer = Framer::new(Framing::Silence(None));
-    let got = frames(&mut framer, &[(0, b"ab"), (3 * MS, b"c"), (7 * MS, b"de")]);
-    assert_eq!(got, [(0, b"abc".to_vec())]);
-    assert_eq!(framer.open_since(), Some(Time(7 * MS)));
-    assert_eq!(framer.deadline(Duration::from_micros(1042)), Some(Time(7 * MS + 3_647_000)));
+    assert!(frames(&mut framer, &[(0, b"ab"), (3 * MS, b"c")]).is_empty());
+    framer.other_spoke(Time(4 * MS), CHARACTER);
+    assert_eq!(framer.deadline(), Some(Time(3 * MS + 3_647_000)), "so soon an answer is none");
+    assert_eq!(frames(&mut framer, &[(6 * MS, b"d")]), []);
+    framer.other_spoke(Time(12 * MS), CHARACTER);
+    assert_eq!(framer.deadline(), Some(Time(12 * MS)));
+    assert_eq!(frames(&mut framer, &[(12 * MS, b"de")]), [(0, b"abcd".to_vec())]);
+    assert_eq!(framer.open_since(), Some(Time(12 * MS)));
     let mut got = Vec::new();
-    framer.tick(Time(10 * MS), Duration::from_micros(1042), |_, _| panic!("too early"));
-    framer.tick(Time(11 * MS), Duration::from_micros(1042), |at, frame| got.push((at.0, frame.to_vec())));
-    assert_eq!(got, [(7 * MS, b"de".to_vec())]);
-    assert_eq!(framer.deadline(Duration::ZERO), None);
+    framer.tick(Time(31 * MS), |_, _| panic!("too early"));
+    framer.tick(Time(32 * MS), |at, frame| got.push((at.0, frame.to_vec())));
+    assert_eq!(got, [(12 * MS, b"de".to_vec())]);
+    assert_eq!(framer.deadline(), None);
+}
+
+#[test]
+fn a_frame_that_a_busy_machine_reads_in_pieces_stays_whole() {
+    let mut framer = Framer::new(Framing::Silence(None));
+    assert!(frames(&mut framer, &[(0, b"ab"), (15 * MS, b"cd"), (34 * MS, b"ef")]).is_empty());
+    assert_eq!(frames(&mut framer, &[(54 * MS, b"gh")]), [(0, b"abcdef".to_vec())]);
 }
 
 #[test]
 fn a_fast_line_is_parted_by_1750_us_as_modbus_has_it() {
     let mut framer = Framer::new(Framing::Silence(None));
-    let character = Duration::from_micros(87);
-    let mut got = Vec::new();
-    for at in [0, 1_700, 3_400, 5_200] {
-        framer.push(Time(at * 1000), b"x", character, |_, frame| got.push(frame.len()));
-    }
-    assert_eq!(got, [3]);
+    framer.push(Time(0), b"x", Duration::from_micros(87), |_, _| panic!());
+    framer.other_spoke(Time(1000), Duration::from_micros(87));
+    assert_eq!(framer.deadline(), Some(Time(1_750_000)));
+}
+
+#[test]
+fn a_silence_that_is_given_counts_as_it_is() {
+    let mut framer = Framer::new(Framing::Silence(Some(Duration::from_millis(2))));
+    let got = frames(&mut framer, &[(0, b"a"), (MS, b"b"), (3 * MS, b"c")]);
+    assert_eq!(got, [(0, b"ab".to_vec())]);
+    framer.other_spoke(Time(4 * MS), CHARACTER);
+    assert_eq!(framer.deadline(), Some(Time(5 * MS)));
 }
 
 #[test]
@@ -52,7 +71,7 @@ fn a_prompt_without_its_terminator_is_shown_after_a_while() {
     let mut framer = Framer::new(Framing::Terminator(vec![b'\n']));
     assert!(frames(&mut framer, &[(0, b"login: ")]).is_empty());
     let mut got = Vec::new();
-    framer.tick(Time(1_000 * MS), Duration::ZERO, |_, frame| got.extend_from_slice(frame));
+    framer.tick(Time(1_000 * MS), |_, frame| got.extend_from_slice(frame));
     assert_eq!(got, b"login: ");
 }
 

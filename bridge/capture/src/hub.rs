@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -126,7 +127,9 @@ impl Feed {
     /// Lets the sink do something, unless it has ended.
     fn with(&mut self, f: impl FnOnce(&mut dyn Sink) -> io::Result<()>) {
         let Some(sink) = &mut self.sink else { return };
-        if let Err(e) = f(sink.as_mut()) {
+        let done = catch_unwind(AssertUnwindSafe(|| f(sink.as_mut())))
+            .unwrap_or_else(|_| Err(io::Error::other("what writes this capture failed inside")));
+        if let Err(e) = done {
             self.report.error = Some(e.to_string());
             self.take_stock();
             self.sink = None;

@@ -129,3 +129,34 @@ fn a_link_can_join_a_capture_that_runs() {
     put(&mut tap, 0, b"x");
     assert_eq!(got.recv_timeout(SOON).unwrap().0, "late");
 }
+
+struct Bad;
+
+impl Sink for Bad {
+    fn record(&mut self, _: &LinkInfo, _: &TapRecord<'_>) -> io::Result<()> {
+        panic!("a mistake in a sink")
+    }
+
+    fn tick(&mut self, _: Time) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sink_that_panics_ends_alone() {
+    let hub = Hub::start().unwrap();
+    let (mut tap, reader) = tap(4096);
+    let info = link("x");
+    let (seen, got) = channel();
+    let bad = hub.add(vec![info.key()], Box::new(Bad));
+    hub.add(vec![info.key()], Box::new(Probe { seen, fails_after: 99 }));
+    hub.attach(info, reader);
+    put(&mut tap, 0, b"one");
+    put(&mut tap, 0, b"two");
+    assert_eq!([(); 2].map(|()| got.recv_timeout(SOON).unwrap().2), [b"one", b"two"]);
+    assert_eq!(hub.remove(bad).error.as_deref(), Some("what writes this capture failed inside"));
+}

@@ -97,6 +97,7 @@ impl LinkState {
     ) -> rusqlite::Result<()> {
         let Self { row, directions, framers, character, .. } = self;
         let (state, mut done) = (&mut directions[direction], Ok(()));
+        framers[1 - direction][point].other_spoke(at, *character);
         framers[direction][point].push(at, bytes, *character, |first, frame| {
             if done.is_ok() {
                 done = state.store(db, *row, (direction, point), since(started, first), frame);
@@ -106,7 +107,7 @@ impl LinkState {
     }
 
     pub(crate) fn cut(&mut self, db: &Transaction<'_>, started: Time, which: Cut) -> rusqlite::Result<()> {
-        let Self { row, directions, framers, character, .. } = self;
+        let Self { row, directions, framers, .. } = self;
         for (direction, point) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let (state, mut done) = (&mut directions[direction], Ok(()));
             let out = |first, frame: &[u8]| {
@@ -116,7 +117,7 @@ impl LinkState {
             };
             let framer = &mut framers[direction][point];
             match which {
-                Cut::Idle => framer.tick(Time::now(), *character, out),
+                Cut::Idle => framer.tick(Time::now(), out),
                 Cut::All => framer.flush(out),
             }
             done?;
