@@ -47,7 +47,11 @@ a at speed again, b: DTR RTS CTS DSR CD
 a closed, b: DTR RTS
 a open again, b: DTR RTS CTS DSR CD
 a as new: 8N1
+a with -hupcl: 8N1 -hupcl
+a closed with -hupcl, b: DTR RTS CTS DSR CD
+a as new: 8N1
 closed while waiting: Input/output error
+a closed, b: DTR RTS
 ";
     assert_eq!(said, expected);
 }

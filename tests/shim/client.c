@@ -77,7 +77,7 @@ static void show_format(const char *what, int fd) {
                   : t.c_cflag & CMSPAR ? (t.c_cflag & PARODD ? 'M' : 'S')
                                        : (t.c_cflag & PARODD ? 'O' : 'E');
     printf("%s: %d%c%d%s%s\n", what, bits, parity, t.c_cflag & CSTOPB ? 2 : 1, t.c_iflag & PARMRK ? " PARMRK" : "",
-           t.c_lflag ? " local" : "");
+           t.c_cflag & HUPCL ? "" : " -hupcl");
 }
 
 static void receive(const char *what, int fd, int n) {
@@ -225,9 +225,19 @@ static void calls(const char *pa, const char *pb) {
     until(b, TIOCM_DSR, TIOCM_DSR);
     show("a open again, b", lines(b));
     show_format("a as new", a);
+    struct termios t;
+    tcgetattr(a, &t);
+    t.c_cflag &= ~HUPCL;
+    tcsetattr(a, TCSANOW, &t);
+    show_format("a with -hupcl", a);
+    close(a);
+    show("a closed with -hupcl, b", lines(b));
+    a = open_port(pa);
+    show_format("a as new", a);
     begin_wait(&w, a, TIOCM_CTS);
     close(a);
     end_wait("closed while waiting", &w);
+    show("a closed, b", lines(b));
     close(b);
 }
 

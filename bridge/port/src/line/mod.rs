@@ -292,6 +292,11 @@ impl Line {
         }
     }
 
+    /// Whether the lines stay as they are when the far end leaves.
+    pub(crate) fn keeps_lines(&self) -> bool {
+        matches!(self, Self::Pty(PtyLine { shim: Some(shim), .. }) if shim.keeps_lines)
+    }
+
     /// The far end has left, and all that follows from it is done.
     pub(crate) fn vacant(&self) {
         if let Self::Pty(PtyLine { shim: Some(shim), .. }) = self {

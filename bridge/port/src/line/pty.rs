@@ -259,7 +259,8 @@ impl PtyLine {
         self.seen = None;
         self.settle_at = None;
         if let Some(shim) = &mut self.shim {
-            shim.reset();
+            let kept = tcgetattr(&self.master).is_ok_and(|t| !t.control_modes.contains(ControlModes::HUPCL));
+            shim.reset(kept);
         }
         prepare(&self.master, &self.unused)
     }
@@ -312,7 +313,7 @@ fn create() -> io::Result<(OwnedFd, PathBuf, Termios)> {
     drop(ioctl_tiocgptpeer(&master, open_flags())?);
     let mut unused = tcgetattr(&master)?;
     unused.make_raw();
-    unused.control_modes |= ControlModes::CREAD | ControlModes::CLOCAL;
+    unused.control_modes |= ControlModes::CREAD | ControlModes::CLOCAL | ControlModes::HUPCL;
     unused.local_modes = LocalModes::EXTPROC | POISON_FLAGS;
     unused.set_speed(POISON_BAUD)?;
     prepare(&master, &unused)?;

@@ -56,6 +56,8 @@ pub(crate) struct Shim {
     outputs: Option<u32>,
     settings: u32,
     breaks: u32,
+    /// The last user wanted its lines kept (-hupcl).
+    pub(crate) keeps_lines: bool,
     /// The application has set the line since it came.
     is_set: bool,
     next_byte: Option<Mark>,
@@ -104,6 +106,7 @@ impl Shim {
             outputs: None,
             settings: 0,
             breaks: 0,
+            keeps_lines: false,
             is_set: false,
             next_byte: None,
             owed: [0; 16],
@@ -340,8 +343,8 @@ impl Shim {
     }
 
     /// The last user has left: the next one finds a fresh line. A break does not outlast it.
-    pub(crate) fn reset(&mut self) {
-        self.present = false;
+    pub(crate) fn reset(&mut self, keeps_lines: bool) {
+        (self.present, self.keeps_lines) = (false, keeps_lines);
         self.round = None;
         (self.is_set, self.next_byte, self.owing) = (false, None, 0);
         self.settings = self.page.settings.load(Ordering::Acquire);

@@ -55,7 +55,7 @@ fn a_ring_is_answered_when_all_is_told() {
     shim.page.breaks.store(1 + 200, Ordering::Relaxed);
     assert_eq!(all_news(&mut shim), [News::Break(false), News::Break(true)]);
     // Who is killed in a break ends it, and drops its lines; the next one finds all as new.
-    shim.reset();
+    shim.reset(false);
     assert_eq!(all_news(&mut shim), [News::Break(false)]);
     shim.arrived();
     assert_eq!(all_news(&mut shim), [News::Lines(both)]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{DIRECTIONS, LineRouting, LinkUnit};
 use crate::events::Happened;
 use crate::line::{Line, Role};
-use crate::port::{DRIVEN, SENSED};
+use crate::port::{DRIVEN, Presence, SENSED};
 use crate::set::Set;
 use crate::unit::guard;
 use crate::{Format, LineSettings, Lines, Signal, TapKind, Time};
@@ -192,8 +192,9 @@ impl LinkUnit {
             self.pump(now, set);
         }
         let other = self.ports[1 - side].role();
+        let kept = self.ports[side].presence() == Presence::Away && self.ports[side].line.keeps_lines();
         // A device keeps its lines: dropping DTR resets many a board.
-        if other == Role::App && self.routing != LineRouting::Off {
+        if other == Role::App && !kept && self.routing != LineRouting::Off {
             let now = Time::now();
             let before = self.ports[1 - side].lines();
             self.ports[1 - side].apply(&Signal::Lines(Lines::NONE));

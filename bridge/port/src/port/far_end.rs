@@ -37,7 +37,9 @@ impl Port {
         }
         self.presence = Presence::Away;
         self.write = false;
-        (self.driven, self.drives) = (Lines::NONE, false);
+        if !self.line.keeps_lines() {
+            (self.driven, self.drives) = (Lines::NONE, false);
+        }
         self.settings = None;
         self.stats.set_lines(self.lines());
         // Said when it is true in every respect: whoever waits for it may open the port at once.
