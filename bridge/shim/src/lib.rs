@@ -8,6 +8,9 @@
 //!
 //! Out of reach: programs that do not call the C library dynamically (static ones, Go, musl), output by stdio
 //! (`fwrite`, not paced), epoll (a line whose buffer is full is still reported writable; write gives EAGAIN).
+//! Not as on a real port: a fall of DCD hangs nobody up, XOFF from the far end does not stop output, BRKINT interrupts
+//! only a program whose controlling terminal the port is, ISTRIP takes the top bit of PARMRK's marks too, and output
+//! is waited for at close but not at exit.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_long, c_ulong, c_void};
