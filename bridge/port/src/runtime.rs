@@ -200,6 +200,24 @@ impl LockFile {
     }
 }
 
+/// The name at `path` is of a virtual port whose program was killed. What it leads to may be somebody else's terminal
+/// by now.
+pub(crate) fn is_left_behind(path: &Path) -> bool {
+    let (Ok(link), Ok(lock)) = (fs::symlink_metadata(path), File::open(lock_beside(path))) else {
+        return false;
+    };
+    let made = |meta: fs::Metadata| meta.modified().ok();
+    let Some((link, locked)) =
+        Some(link).filter(fs::Metadata::is_symlink).and_then(made).zip(lock.metadata().ok().and_then(made))
+    else {
+        return false;
+    };
+    // A program that takes the name over locks it first and makes its own link then.
+    let owner = holder(lock).pid.and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
+    let dead = |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+    link < locked || owner.is_some_and(dead)
+}
+
 fn holder(mut file: File) -> Held {
     let mut text = String::new();
     let _ = Read::by_ref(&mut file).take(4096).read_to_string(&mut text);
@@ -248,6 +266,30 @@ mod tests {
         drop(lock);
         assert!(!path.exists());
         drop(LockFile::acquire(&path, "again").unwrap());
+    }
+
+    #[test]
+    fn a_name_whose_program_was_killed_is_left_behind() {
+        let (_tmp, runtime) = runtime();
+        let path = runtime.dir().join("x");
+        let link = || std::os::unix::fs::symlink("/dev/pts/999999", &path).unwrap();
+        link();
+        assert!(!is_left_behind(&path), "no lock: not ours");
+        fs::remove_file(&path).unwrap();
+        let lock = LockFile::acquire(&lock_beside(&path), "pair x").unwrap();
+        assert!(!is_left_behind(&path), "there is no such name");
+        link();
+        assert!(!is_left_behind(&path));
+        // As a killed program leaves it; no process has this number.
+        fs::write(lock_beside(&path), "2147483646 pair x\n").unwrap();
+        assert!(is_left_behind(&path));
+        // Another program has taken the name over, and has not made its own link yet.
+        let me = format!("{} pair x\n", std::process::id());
+        fs::write(lock_beside(&path), me).unwrap();
+        let later = std::time::SystemTime::now() + Duration::from_secs(1);
+        File::options().write(true).open(lock_beside(&path)).unwrap().set_modified(later).unwrap();
+        assert!(is_left_behind(&path));
+        drop(lock);
     }
 
     #[test]

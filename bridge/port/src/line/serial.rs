@@ -22,7 +22,7 @@ use super::Decode;
 use super::marks::Marks;
 use super::modem::{self, ModemWatch};
 use super::parmrk::Parmrk;
-use super::serial_refusal::{check_path, open_error, unsupported};
+use super::serial_refusal::{check_owner, check_path, open_error, unsupported};
 use super::termios::{Wanted, actual_baud, check_format};
 use crate::serial_options::{Parity, SerialOptions};
 use crate::sys::{self, LineCounts};
@@ -70,6 +70,7 @@ impl SerialLine {
         let refused = |e| open_error(e, path, port);
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(refused)?;
+        check_owner(path, port)?;
         let is_pty = fstat(&fd).is_ok_and(|s| (136..=143).contains(&major(s.st_rdev)));
 
         let mut warnings = Vec::new();

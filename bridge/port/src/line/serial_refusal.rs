@@ -9,7 +9,18 @@ use rustix::io::Errno;
 
 use crate::{PortError, ports};
 
+const GONE: &str = "the program that made this virtual port is gone; start it again";
+
+/// Before opening and after it: the owner of a virtual port may be killed in between.
+pub(super) fn check_owner(path: &Path, port: &str) -> Result<(), PortError> {
+    if crate::runtime::is_left_behind(path) {
+        return Err(PortError::NotFound { port: port.to_owned(), hint: GONE.to_owned() });
+    }
+    Ok(())
+}
+
 pub(super) fn check_path(path: &Path, port: &str) -> Result<(), PortError> {
+    check_owner(path, port)?;
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -27,9 +38,7 @@ pub(super) fn check_path(path: &Path, port: &str) -> Result<(), PortError> {
 
 fn not_found(path: &Path, port: &str) -> PortError {
     let hint = match fs::read_link(path) {
-        Ok(to) if to.starts_with("/dev/pts") => {
-            "the program that made this virtual port is gone; start it again".to_owned()
-        }
+        Ok(to) if to.starts_with("/dev/pts") => GONE.to_owned(),
         Ok(to) => format!("the name leads to {}, which is gone; {}", to.display(), ports::what_is_there()),
         Err(_) if crate::runtime::dir_from_env().is_some_and(|dir| path.starts_with(dir)) => {
             "no program has made a virtual port of this name".to_owned()
