@@ -149,10 +149,19 @@ pub(crate) fn bring_back(shared: &Arc<Shared>, live: &Arc<Live>, side: usize, af
     }
     let (ours, theirs, again) = (shared.clone(), live.clone(), live.clone());
     let started = std::thread::Builder::new().name("port-return".to_owned()).spawn(move || {
-        if !ours.stop.sleep(after.unwrap_or_default()) {
-            search(&ours, &theirs, side);
+        let stopped = ours.stop.sleep(after.unwrap_or_default());
+        loop {
+            if !stopped {
+                search(&ours, &theirs, side);
+            }
+            theirs.returning[side].store(false, Ordering::SeqCst);
+            // Lost anew before that: who heard of it found somebody at work, and left it to us.
+            let anew = theirs.spec.reconnect && theirs.ports[side].gone();
+            let over = stopped || !anew || theirs.is_closed() || ours.stop.is_raised();
+            if over || theirs.returning[side].swap(true, Ordering::SeqCst) {
+                return;
+            }
         }
-        theirs.returning[side].store(false, Ordering::SeqCst);
     });
     let mut returns = lock(&shared.returns);
     returns.retain(|thread| !thread.is_finished());
