@@ -259,7 +259,7 @@ fn a_lost_port_is_waited_for_unless_told_otherwise() {
     let (x, b) = (Line::open(&sandbox.port("x")), Line::open(&sandbox.port("far.b")));
     x.open_through_to(&b);
     let said: Value = serde_json::from_str(&child.stop(Signal::INT)).expect("stdout is JSON");
-    assert_eq!(said["ports"][0]["reconnects"], 1, "{said}");
+    assert!(said["ports"][0]["reconnects"].as_u64() >= Some(1), "{said}");
     far.stop(Signal::INT);
 }
 
