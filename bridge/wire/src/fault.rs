@@ -72,9 +72,9 @@ pub(crate) struct LineFault {
 
 impl LineFault {
     fn strike(&mut self, mask: Lines, until: Time) {
+        self.news |= self.until.is_none() || self.mask != self.mask | mask;
         self.mask = self.mask | mask;
         self.until = self.until.max(Some(until));
-        self.news = true;
     }
 
     pub fn tick(&mut self, now: Time) {
@@ -197,13 +197,13 @@ impl Stage {
     /// Makes what can be made of what has come, as far as there is room behind.
     pub fn work(&mut self, now: Time, rules: &mut Rules, out: &mut Queue, notes: &mut Notes) {
         while self.emit_shelves(out) {
-            let Some((at, entry)) = self.entries.front().copied() else {
-                if !self.in_frame && self.held.overdue(now) {
-                    self.held.release(now);
-                    continue;
-                }
-                return;
-            };
+            let front = self.entries.front().copied();
+            let until = front.map_or(now, |(at, _)| at);
+            if !self.in_frame && self.held.overdue(until) {
+                self.held.release(until);
+                continue;
+            }
+            let Some((at, entry)) = front else { return };
             let roomy = out.free() >= STEP && out.free_entries() >= STEP_ENTRIES;
             match entry {
                 In::Bytes { begins, .. } => {
@@ -311,7 +311,7 @@ impl Stage {
         true
     }
 
-    /// Bytes of the frame at the front, as far as they have come.
+    /// Bytes of the frame at the front, as far as they have come and count.
     fn frame_length(&self) -> usize {
         let mut n = 0;
         for (i, (_, entry)) in self.entries.iter().enumerate() {
@@ -322,7 +322,7 @@ impl Stage {
                 _ => {}
             }
         }
-        n
+        n.min(MAX_FRAME)
     }
 
     /// Passes on bytes of the front entry. `false` when there is no room.

@@ -7,6 +7,9 @@ use hilrig_port::{Direction, Time};
 
 use crate::trigger::Matcher;
 
+/// A frame whose terminator does not come ends after this time, so that nothing is held back for ever.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(crate) struct Frames {
     silence: Duration,
@@ -42,7 +45,7 @@ impl Frames {
     /// When the open frame of this direction ends if nothing more comes.
     pub fn over_at(&self, direction: Direction) -> Option<Time> {
         let side = &self.sides[direction.index()];
-        (side.open && self.terminator.is_none()).then_some(side.over)
+        side.open.then_some(side.over)
     }
 
     /// Ends the open frame if its time has come; answers when that was.
@@ -79,7 +82,7 @@ impl Frames {
             }
             if begin < bytes.len() {
                 piece(bytes.len() - begin, !side.open, false);
-                side.open = true;
+                (side.open, side.over) = (true, now + PATIENCE);
             }
             return;
         }

@@ -107,15 +107,13 @@ pub(crate) struct Queue {
     ring: Ring,
     entries: VecDeque<Entry>,
     last: Time,
-    /// Entries at another rate than the true one.
-    pub odd: u32,
 }
 
 const ENTRIES: usize = 1024;
 
 impl Queue {
     pub fn new(bytes: usize) -> Self {
-        Self { ring: Ring::new(bytes), entries: VecDeque::with_capacity(ENTRIES), last: Time(0), odd: 0 }
+        Self { ring: Ring::new(bytes), entries: VecDeque::with_capacity(ENTRIES), last: Time(0) }
     }
 
     pub fn len(&self) -> usize {
@@ -150,7 +148,6 @@ impl Queue {
             *len += n;
             return;
         }
-        self.odd += u32::from(rate != TRUE_RATE);
         self.entries.push_back(Entry { due, item: Item::Bytes(n), rate });
     }
 
@@ -193,7 +190,6 @@ impl Queue {
                     return;
                 }
             }
-            self.odd -= u32::from(entry.rate != TRUE_RATE);
             self.entries.pop_front();
         }
     }
@@ -203,7 +199,6 @@ impl Queue {
         let n = self.ring.len() as u64;
         self.ring.clear();
         self.entries.clear();
-        self.odd = 0;
         n
     }
 }

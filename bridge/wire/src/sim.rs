@@ -6,7 +6,7 @@ use std::time::Duration;
 use hilrig_port::Time;
 
 use crate::queue::{Event, Item, TRUE_RATE};
-use crate::uart::{Got, Receiver, Sent, Shape};
+use crate::uart::{Exact, Got, Receiver, Sent, Shape};
 use crate::wire::{Lane, Noise, behind_break};
 
 /// Characters that may be on their way without having come out as one: the one on the wire and one that may still
@@ -15,6 +15,19 @@ const UNCLAIMED: u32 = 2;
 /// Room that one character on the wire may need: a fast receiver sees several in one.
 const ROOM: usize = 64;
 const TICK: Duration = Duration::from_nanos(1);
+
+/// How the wire is used.
+#[derive(Debug)]
+pub(crate) struct Manner {
+    /// Sender and receiver of each direction.
+    pub shapes: [(Shape, Shape); 2],
+    /// Which senders hear themselves.
+    pub echo: [bool; 2],
+    /// One pair of wires for both directions.
+    pub half: bool,
+    /// Only bytes at a rate of their own need waveforms.
+    pub only_odd: bool,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Sim {
@@ -56,7 +69,11 @@ impl Sim {
             Some(sent) if sent.end.at.0 < u64::MAX => Some(sent.end.at),
             // While a break lasts there is nothing to wait for but that the receiver sees it.
             Some(_) => end.receiver.complete_at().or_else(|| end.receiver.is_idle().then(|| self.at + TICK)),
-            None => end.receiver.complete_at().or_else(|| end.receiver.waits().then(|| self.at + TICK)),
+            None => end.receiver.complete_at().or_else(|| {
+                // Unless its own end keeps the line low.
+                let high = self.ends[1 - d].sent.is_none();
+                (end.receiver.waits() && high).then(|| self.at + TICK)
+            }),
         }
     }
 
@@ -66,21 +83,12 @@ impl Sim {
         end.receiver.reset();
     }
 
-    /// Moves on to `now`. `shapes` are those of sender and receiver of each direction, `echo` says which senders hear
-    /// themselves, `half` that both use one pair of wires.
-    pub fn run(
-        &mut self,
-        now: Time,
-        lanes: &mut [Lane; 2],
-        shapes: [(Shape, Shape); 2],
-        echo: [bool; 2],
-        half: bool,
-        noise: &mut Noise,
-    ) {
+    /// Moves on to `now`.
+    pub fn run(&mut self, now: Time, lanes: &mut [Lane; 2], manner: &Manner, noise: &mut Noise) {
         loop {
             let mut moved = false;
             for d in 0..2 {
-                moved |= self.load(now, d, lanes, shapes[d].0, echo[d], noise);
+                moved |= self.load(now, d, lanes, manner, noise);
             }
             let mut next = now;
             for sent in self.ends.iter().filter_map(|end| end.sent) {
@@ -89,7 +97,7 @@ impl Sim {
             }
             if next > self.at {
                 for d in 0..2 {
-                    self.listen(d, next, lanes, shapes[d].1, echo[1 - d], half);
+                    self.listen(d, next, lanes, manner);
                 }
                 (self.at, moved) = (next, true);
             }
@@ -108,15 +116,19 @@ impl Sim {
         now: Time,
         d: usize,
         lanes: &mut [Lane; 2],
-        shape: Shape,
-        echo: bool,
+        manner: &Manner,
         noise: &mut Noise,
     ) -> bool {
+        let (shape, echo) = (manner.shapes[d].0, manner.echo[d]);
+        let idle = self.is_idle();
         let lane = &mut lanes[d];
         let Some(entry) = lane.tx.front() else { return false };
+        if manner.only_odd && idle && entry.rate == TRUE_RATE {
+            return false;
+        }
         let mut start = lane.start(entry.due);
         if start.at < self.at {
-            (start.at, start.part) = (self.at, 0);
+            start = Exact::new(self.at);
         }
         if let Some(sent) = &mut self.ends[d].sent {
             // Only a break waits for its end; a byte behind one that nobody ends does.
@@ -170,16 +182,9 @@ impl Sim {
         true
     }
 
-    /// The receiver of direction `d` listens up to `to`. `hears_itself`: what its own end sends, too.
-    fn listen(
-        &mut self,
-        d: usize,
-        to: Time,
-        lanes: &mut [Lane; 2],
-        shape: Shape,
-        hears_itself: bool,
-        half: bool,
-    ) {
+    /// The receiver of direction `d` listens up to `to`.
+    fn listen(&mut self, d: usize, to: Time, lanes: &mut [Lane; 2], manner: &Manner) {
+        let (shape, hears_itself, half) = (manner.shapes[d].1, manner.echo[1 - d], manner.half);
         let (other, own) = (self.ends[d].sent, self.ends[1 - d].sent);
         let wire = |t: Time| {
             let (mut level, mut until) = other.map_or((true, Time(u64::MAX)), |sent| sent.level(t));

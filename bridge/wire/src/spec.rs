@@ -89,7 +89,7 @@ pub struct CoreSpec {
     /// How much longer a silence inside a frame may be while the other side says nothing: on a busy machine the bytes
     /// of one frame come in reads that lie apart.
     pub allowance: Duration,
-    /// If not empty, a frame ends with these bytes (at most 64), and silence means nothing.
+    /// If not empty, a frame ends with these bytes (at most 64), or when nothing has come for a second.
     pub terminator: Vec<u8>,
     /// How A and B are set, as far as known.
     pub settings: [Option<LineSettings>; 2],

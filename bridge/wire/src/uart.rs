@@ -48,24 +48,38 @@ impl Shape {
     }
 }
 
-/// A moment to a fraction of a nanosecond: the fraction counts in units of 1/baud ns.
+/// A moment to a fraction of a nanosecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Exact {
     pub at: Time,
-    pub part: u64,
+    /// Fraction of a nanosecond in units of one over `baud`, below 1.
+    part: u64,
+    baud: u32,
 }
 
 impl Exact {
+    pub fn new(at: Time) -> Self {
+        Self { at, ..Self::default() }
+    }
+
+    fn part(self, baud: u32) -> u64 {
+        if self.baud == baud || self.baud == 0 {
+            self.part
+        } else {
+            self.part * u64::from(baud) / u64::from(self.baud)
+        }
+    }
+
     pub fn after(self, units: u64, baud: u32) -> Self {
-        let (units, baud) = (self.part + units, u64::from(baud));
-        Self { at: Time(self.at.0 + units / baud), part: units % baud }
+        let (units, of) = (self.part(baud) + units, u64::from(baud));
+        Self { at: Time(self.at.0 + units / of), part: units % of, baud }
     }
 
     /// How many steps of `units` end at or before `now`.
     pub fn steps_until(self, now: Time, units: u64, baud: u32) -> u64 {
         // More than ten seconds at once is more than any queue holds, and would not fit.
         let passed = now.0.saturating_sub(self.at.0).min(10_000_000_000);
-        if now < self.at { 0 } else { ((passed + 1) * u64::from(baud) - 1 - self.part) / units }
+        if now < self.at { 0 } else { ((passed + 1) * u64::from(baud) - 1 - self.part(baud)) / units }
     }
 }
 
@@ -107,7 +121,7 @@ impl Sent {
 
     /// Low until somebody says when it ends.
     pub fn low(start: Exact) -> Self {
-        Self { start, end: Exact { at: Time(u64::MAX), part: 0 }, baud: 1, levels: 0, halves: 0 }
+        Self { start, end: Exact::new(Time(u64::MAX)), baud: 1, levels: 0, halves: 0 }
     }
 
     /// Turns over each bit on the wire that `hit` says.

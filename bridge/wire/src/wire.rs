@@ -9,8 +9,8 @@ use hilrig_port::{Flow, LineSettings, Lines, Time};
 use rand_pcg::Pcg32;
 use rand_pcg::rand_core::Rng;
 
-use crate::queue::{Entry, Event, Item, Queue};
-use crate::sim::Sim;
+use crate::queue::{Entry, Event, Item, Queue, TRUE_RATE};
+use crate::sim::{Manner, Sim};
 use crate::uart::{Exact, Shape};
 use crate::{Echo, Mismatch, NS_HALF, WireSpec};
 
@@ -107,7 +107,7 @@ impl Lane {
 
     /// When the front entry begins.
     pub fn start(&self, due: Time) -> Exact {
-        if due > self.free.at { Exact { at: due, part: 0 } } else { self.free }
+        if due > self.free.at { Exact::new(due) } else { self.free }
     }
 
     pub fn may_start(&self, at: Time) -> bool {
@@ -198,64 +198,91 @@ impl Wire {
             };
             let lane = &mut self.lanes[d];
             if !wait && lane.paused.take().is_some() && lane.free.at < now {
-                lane.free = Exact { at: now, part: 0 };
+                lane.free = Exact::new(now);
             } else if wait {
                 lane.paused.get_or_insert(now);
             }
         }
     }
 
-    /// Brings the waveforms up to `now`.
-    pub fn run(&mut self, now: Time) {
-        let odd = self.lanes.iter().any(|lane| lane.tx.odd > 0);
-        let wanted = match &self.spec {
-            _ if odd => Way::Waves,
-            None => Way::Straight,
-            Some(spec) => {
-                let known = self.lanes.iter().all(|lane| lane.sender.is_some());
-                let differ = self.lanes.iter().any(|lane| lane.sender != lane.receiver);
-                match (known, self.noise.is_on() || spec.echo != Echo::None) {
-                    (true, true) => Way::Waves,
-                    (true, false) if differ || spec.half_duplex => Way::Waves,
-                    (false, true) => Way::Copied,
-                    _ => Way::Straight,
-                }
-            }
-        };
-        if wanted != self.way && (self.way != Way::Waves || self.sim.is_idle()) {
-            self.way = wanted;
+    /// The way that the wire itself asks for; bytes at a rate of their own go as waveforms in any case.
+    fn own_way(&self) -> Way {
+        let Some(spec) = &self.spec else { return Way::Straight };
+        let known = self.lanes.iter().all(|lane| lane.sender.is_some());
+        let differ = self.lanes.iter().any(|lane| lane.sender != lane.receiver);
+        match (known, self.noise.is_on() || spec.echo != Echo::None) {
+            (true, true) => Way::Waves,
+            (true, false) if differ || spec.half_duplex => Way::Waves,
+            (false, true) => Way::Copied,
+            _ => Way::Straight,
         }
-        match self.way {
-            Way::Straight => {}
-            Way::Copied => (0..2).for_each(|d| self.copy(now, d)),
-            Way::Waves => {
-                let spec = self.spec.as_ref();
-                let nominal = Shape { baud: NOMINAL_BAUD, format: Default::default() };
-                let shapes = [0, 1].map(|d| {
-                    let known = |shape: Option<Shape>, end: usize| {
-                        let own = self.settings[end].filter(|s| s.baud > 0);
-                        let own = own.map(|s| Shape { baud: s.baud, format: s.format });
-                        shape.or(own).unwrap_or(nominal)
-                    };
-                    let sender = known(self.lanes[d].sender, d);
-                    (sender, self.lanes[d].receiver.unwrap_or(sender))
-                });
-                let echo = echoes(spec.map_or(Echo::None, |s| s.echo));
-                let half = spec.is_some_and(|s| s.half_duplex);
-                self.sim.run(now, &mut self.lanes, shapes, echo, half, &mut self.noise);
+    }
+
+    /// Bytes at a rate of their own are next in a direction.
+    fn odd(&self, now: Time) -> bool {
+        let odd = |e: Entry| e.rate != TRUE_RATE && e.due <= now;
+        self.lanes.iter().any(|lane| lane.tx.front().is_some_and(odd))
+    }
+
+    /// Brings all up to `now` that does not go straight.
+    pub fn run(&mut self, now: Time) {
+        loop {
+            let own = self.own_way();
+            if self.way != Way::Waves || self.sim.is_idle() {
+                self.way = if self.odd(now) { Way::Waves } else { own };
+            }
+            match self.way {
+                Way::Straight => return,
+                Way::Copied => {
+                    let moved = self.copy(now, 0) | self.copy(now, 1);
+                    if !moved {
+                        return;
+                    }
+                }
+                Way::Waves => {
+                    let only_odd = own != Way::Waves;
+                    self.run_waves(now, only_odd);
+                    if !only_odd || !self.sim.is_idle() || self.odd(now) {
+                        return;
+                    }
+                }
             }
         }
     }
 
+    fn run_waves(&mut self, now: Time, only_odd: bool) {
+        let spec = self.spec.as_ref();
+        let nominal = Shape { baud: NOMINAL_BAUD, format: Default::default() };
+        let shapes = [0, 1].map(|d: usize| {
+            let known = |shape: Option<Shape>, end: usize| {
+                let own = self.settings[end].filter(|s| s.baud > 0);
+                let own = own.map(|s| Shape { baud: s.baud, format: s.format });
+                shape.or(own).unwrap_or(nominal)
+            };
+            let sender = known(self.lanes[d].sender, d);
+            (sender, self.lanes[d].receiver.unwrap_or(sender))
+        });
+        let manner = Manner {
+            shapes,
+            echo: echoes(spec.map_or(Echo::None, |s| s.echo)),
+            half: spec.is_some_and(|s| s.half_duplex),
+            only_odd,
+        };
+        self.sim.run(now, &mut self.lanes, &manner, &mut self.noise);
+    }
+
     /// Takes over what is due, with its bits changed, and gives it back to the sender where it is echoed.
-    fn copy(&mut self, now: Time, d: usize) {
+    fn copy(&mut self, now: Time, d: usize) -> bool {
         let echo = echoes(self.spec.as_ref().map_or(Echo::None, |s| s.echo))[d];
-        while let Some(entry) = self.lanes[d].tx.front().filter(|e| e.due <= now) {
+        let mut moved = false;
+        let right = |e: &Entry| e.due <= now && e.rate == TRUE_RATE;
+        while let Some(entry) = self.lanes[d].tx.front().filter(right) {
             if !self.lanes[d].may_start(entry.due)
                 || self.lanes.iter().any(|l| l.rx.free() < 64 || l.rx.free_entries() < 16)
             {
                 break;
             }
+            moved = true;
             let Item::Bytes(_) = entry.item else {
                 let Item::Event(event) = entry.item else { break };
                 self.lanes[d].tx.pop(0);
@@ -278,6 +305,7 @@ impl Wire {
                 self.lanes[1 - d].inserted += n as u64;
             }
         }
+        moved
     }
 
     /// What the receiver of a direction gets next, if it is due.
@@ -292,13 +320,15 @@ impl Wire {
         if self.way != Way::Straight {
             return None;
         }
-        let Entry { due, item, .. } = lane.tx.front()?;
+        let Entry { due, item, rate } = lane.tx.front()?;
         let start = lane.start(due);
         match item {
             Item::Event(event) => {
                 let at = lane.event_at(event, due);
                 (at.at <= now).then_some(Shown::TxEvent(event, at))
             }
+            // A fault has just made it a matter of waveforms.
+            Item::Bytes(_) if rate != TRUE_RATE => None,
             Item::Bytes(_) => {
                 let have = lane.tx.bytes().len();
                 let n = match lane.sender {
@@ -367,7 +397,10 @@ impl Wire {
         if self.way == Way::Waves {
             return self.wave_deadline(d);
         }
-        let Entry { due, item, .. } = lane.tx.front()?;
+        let Entry { due, item, rate } = lane.tx.front()?;
+        if rate != TRUE_RATE {
+            return Some(due);
+        }
         if !lane.may_start(lane.start(due).at) {
             return None;
         }
@@ -403,7 +436,7 @@ impl Wire {
         let first = self.sim.deadline(d).into_iter().chain(begins).min()?;
         // Above the grain several at once: as many as there are, within the quantum.
         let more = quantum(shape).saturating_sub(1).min(queued);
-        Some(Exact { at: first, part: 0 }.after(more * shape.char_units(), shape.baud).at)
+        Some(Exact::new(first).after(more * shape.char_units(), shape.baud).at)
     }
 
     /// Throws away what is on its way and answers how many bytes that were.
@@ -437,8 +470,8 @@ impl Lane {
         let start = self.start(due);
         let character = self.sender.map_or(0, Shape::char_time);
         match event {
-            Event::Break(true) => Exact { at: start.at + Duration::from_nanos(character), part: 0 },
-            Event::Break(false) => Exact { at: self.low_end(due, character), part: 0 },
+            Event::Break(true) => Exact::new(start.at + Duration::from_nanos(character)),
+            Event::Break(false) => Exact::new(self.low_end(due, character)),
             _ => start,
         }
     }
