@@ -218,6 +218,24 @@ pub(crate) fn is_left_behind(path: &Path) -> bool {
     link < locked || owner.is_some_and(dead)
 }
 
+/// Whether the terminal of this number, open already, is that of the program whose name `path` is. Numbers are given
+/// out again as soon as they are free, so the name alone does not tell.
+pub(crate) fn is_owned(path: &Path, terminal: u32) -> bool {
+    let lock = match File::open(lock_beside(path)) {
+        Ok(lock) if fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink()) => lock,
+        _ => return true,
+    };
+    let Some(pid) = holder(lock).pid else { return false };
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return !is_left_behind(path) };
+    // One line of a master says whose other end it is.
+    let infos: Vec<String> = entries.flatten().filter_map(|e| fs::read_to_string(e.path()).ok()).collect();
+    let lines = || infos.iter().flat_map(|info| info.lines());
+    let masters: Vec<&str> = lines().filter_map(|line| line.strip_prefix("tty-index:")).collect();
+    // Without descriptors it is ending; with some and no such line this kernel does not tell.
+    let untold = masters.is_empty() && !infos.is_empty();
+    (untold && !is_left_behind(path)) || masters.iter().any(|n| n.trim().parse() == Ok(terminal))
+}
+
 fn holder(mut file: File) -> Held {
     let mut text = String::new();
     let _ = Read::by_ref(&mut file).take(4096).read_to_string(&mut text);
@@ -290,6 +308,25 @@ mod tests {
         File::options().write(true).open(lock_beside(&path)).unwrap().set_modified(later).unwrap();
         assert!(is_left_behind(&path));
         drop(lock);
+    }
+
+    #[test]
+    fn a_terminal_is_owned_by_the_program_that_has_its_other_end() {
+        let (_tmp, runtime) = runtime();
+        let path = runtime.dir().join("x");
+        let open = || {
+            let master = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR).unwrap();
+            let name = rustix::pty::ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+            let number = name.rsplit('/').next().unwrap().parse::<u32>().unwrap();
+            (master, name, number)
+        };
+        let (master, name, number) = open();
+        std::os::unix::fs::symlink(name, &path).unwrap();
+        assert!(is_owned(&path, number), "no lock: not ours to judge");
+        let lock = LockFile::acquire(&lock_beside(&path), "pair x").unwrap();
+        assert!(is_owned(&path, number));
+        assert!(!is_owned(&path, number + 100_000), "of somebody else");
+        drop((master, lock));
     }
 
     #[test]

@@ -11,16 +11,19 @@ use crate::{PortError, ports};
 
 const GONE: &str = "the program that made this virtual port is gone; start it again";
 
-/// Before opening and after it: the owner of a virtual port may be killed in between.
-pub(super) fn check_owner(path: &Path, port: &str) -> Result<(), PortError> {
-    if crate::runtime::is_left_behind(path) {
-        return Err(PortError::NotFound { port: port.to_owned(), hint: GONE.to_owned() });
-    }
-    Ok(())
+fn gone(port: &str) -> PortError {
+    PortError::NotFound { port: port.to_owned(), hint: GONE.to_owned() }
+}
+
+/// After opening: a virtual port is that of the program whose name it has.
+pub(super) fn check_owner(path: &Path, terminal: u32, port: &str) -> Result<(), PortError> {
+    if crate::runtime::is_owned(path, terminal) { Ok(()) } else { Err(gone(port)) }
 }
 
 pub(super) fn check_path(path: &Path, port: &str) -> Result<(), PortError> {
-    check_owner(path, port)?;
+    if crate::runtime::is_left_behind(path) {
+        return Err(gone(port));
+    }
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
