@@ -255,11 +255,13 @@ impl BridgeApp {
         let recorded = specs.iter().filter(|spec| spec.record).map(|spec| links.find(&spec.name));
         let recorded: Vec<_> = recorded.collect::<Result<_, _>>()?;
         if !recorded.is_empty() {
-            let info = RunInfo::new("bridge", call.action);
+            let text = serde_json::to_string(&call.config.0).unwrap_or_default();
+            let info = RunInfo { config: text, ..RunInfo::new("bridge", call.action) };
             let db = call.root.join(call.config.text("record.db"));
             links.captures().record(&recorded, &db, info)?;
             call.job.out(&format!("{} links are recorded in {}", recorded.len(), db.display()));
         }
+        links.captures().begin();
         Ok(())
     }
 

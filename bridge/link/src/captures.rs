@@ -5,17 +5,15 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use hilrig_capture::{CaptureSpec, Hub, LinkKey, PcapngSink, Points, Sink, SinkId, SinkReport};
-use hilrig_port::{LinkSnapshot, TapPoints, tap};
+use hilrig_capture::{CaptureSpec, Hub, LinkInfo, LinkKey, PcapngSink, Points, Sink, SinkId, SinkReport};
+use hilrig_port::{LinkSnapshot, TapPoints, TapReader, tap};
 use hilrig_record::{Recording, RunInfo, RunLink, RunRecorder};
 use serde::Serialize;
 
 use crate::LinkError;
-use crate::live::{Live, lock};
+use crate::live::{Live, RING, lock, tap_points};
 use crate::news::now;
 
-/// What a link may bring between two rounds of the hub.
-const RING: usize = 512 << 10;
 /// Captures that have ended, kept for the status.
 const KEPT: usize = 10;
 
@@ -35,6 +33,8 @@ struct Works {
     hub: Option<Hub>,
     tapped: Vec<Tapped>,
     running: Vec<Running>,
+    /// Taps that links have had from their start, until all sinks that want their first bytes are there.
+    pending: Vec<(LinkInfo, TapReader)>,
     started: u64,
 }
 
@@ -103,14 +103,6 @@ fn word(points: Points) -> &'static str {
         Points::In => "in",
         Points::Out => "out",
         Points::Both => "both",
-    }
-}
-
-fn tap_points(points: Points) -> TapPoints {
-    match points {
-        Points::In => TapPoints::In,
-        Points::Out => TapPoints::Out,
-        Points::Both => TapPoints::Both,
     }
 }
 
@@ -194,11 +186,15 @@ impl Captures {
         }
         let Some(hub) = &works.hub else { return Err(failed("there is no link to capture")) };
         let sink = hub.add(keys.clone(), sink);
+        let report = hub.report(sink);
         works.started += 1;
         let id = format!("{}-{}", if row.kind == "file" { "capture" } else { "record" }, works.started);
         works.running.push(Running { id: id.clone(), sink, keys, recording });
         let names: Vec<&str> = lives.iter().map(|live| live.name()).collect();
-        let row = CaptureRow { id, links: names.join(", "), ..row };
+        let mut row = CaptureRow { id, links: names.join(", "), ..row };
+        row.take(&report, true);
+        // As it is called now, with its time and number.
+        row.file = row.files.first().cloned().unwrap_or(row.file);
         let mut rows = lock(&self.0.rows);
         while rows.iter().filter(|r| r.state != "running").count() > KEPT {
             let oldest = rows.iter().position(|r| r.state != "running");
@@ -206,6 +202,17 @@ impl Captures {
         }
         rows.push_back(row.clone());
         Ok(row)
+    }
+
+    /// Lets the captures have what links have brought since their start.
+    pub(crate) fn begin(&self) {
+        let mut works = lock(&self.0.works);
+        let pending = std::mem::take(&mut works.pending);
+        if let Some(hub) = &works.hub {
+            for (info, reader) in pending {
+                hub.attach(info, reader);
+            }
+        }
     }
 
     /// Ends captures: those of this id or file, or all with `""`. Each is complete when this returns.
@@ -309,9 +316,9 @@ impl Works {
         self.tapped.iter().find(|t| Arc::ptr_eq(&t.live, live)).map(|t| t.key)
     }
 
-    fn tap(&mut self, live: &Arc<Live>, points: TapPoints) -> Result<LinkKey, LinkError> {
+    fn tap(&mut self, live: &Arc<Live>, wanted: TapPoints) -> Result<LinkKey, LinkError> {
         if let Some(tapped) = self.tapped.iter().find(|t| Arc::ptr_eq(&t.live, live)) {
-            if tapped.points == points || tapped.points == TapPoints::Both {
+            if tapped.points == wanted || tapped.points == TapPoints::Both {
                 return Ok(tapped.key);
             }
             return Err(failed(format!(
@@ -323,6 +330,12 @@ impl Works {
             self.hub = Some(Hub::start().map_err(|e| failed(format!("no thread for captures: {e}")))?);
         }
         let Some(hub) = &self.hub else { return Err(failed("no thread for captures")) };
+        if let Some((reader, points)) = live.take_reader() {
+            self.tapped.push(Tapped { live: live.clone(), key: live.info.key(), points });
+            self.pending.push((live.info.clone(), reader));
+            return self.tap(live, wanted);
+        }
+        let points = wanted;
         let (ours, reader) = tap(RING);
         let key = hub.attach(live.info.clone(), reader);
         if let Err(e) = live.with(|shard, link| shard.set_tap(link, Some(ours), points)) {
@@ -345,6 +358,7 @@ impl Works {
     fn untap(&mut self, key: LinkKey) {
         let Some(at) = self.tapped.iter().position(|t| t.key == key) else { return };
         let tapped = self.tapped.swap_remove(at);
+        self.pending.retain(|(info, _)| info.key() != key);
         let tap = tapped.live.with(|shard, link| shard.set_tap(link, None, TapPoints::Out));
         let untold = tap.ok().flatten().map_or(0, |tap| tap.untold());
         if let Some(hub) = &self.hub {

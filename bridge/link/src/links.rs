@@ -248,7 +248,9 @@ impl LinkSet {
         spec: &CaptureSpec,
         folder: &Path,
     ) -> Result<CaptureRow, LinkError> {
-        self.captures.start(&self.named(names)?, spec, folder)
+        let row = self.captures.start(&self.named(names)?, spec, folder);
+        self.captures.begin();
+        row
     }
 
     /// Begins to record links by name, or all with none, as a run in a database.
@@ -256,7 +258,9 @@ impl LinkSet {
     /// # Errors
     /// Why nothing is recorded, in a sentence.
     pub fn record(&self, names: &[String], db: &Path, info: RunInfo) -> Result<CaptureRow, LinkError> {
-        self.captures.record(&self.named(names)?, db, info)
+        let row = self.captures.record(&self.named(names)?, db, info);
+        self.captures.begin();
+        row
     }
 
     /// Ends all captures and records; each is complete when this returns. `outcome` goes to the database of runs.

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hilrig_capture::{Framing, LinkInfo, Rules};
-use hilrig_port::{LineSettings, Link, LinkSnapshot, OpenPort, PortError, PortStats, Shard, Time};
+use hilrig_capture::{Framing, LinkInfo, Points, Rules};
+use hilrig_port::{
+    LineSettings, Link, LinkSnapshot, OpenPort, PortError, PortStats, Shard, TapPoints, TapReader, Time, tap,
+};
 use hilrig_wire::{CoreSpec, LinkCore, RuleReport, character_time, frame_silence};
 
 use crate::{LinkError, LinkSpec};
@@ -50,7 +52,12 @@ pub(crate) struct Live {
     /// Why a port that is looked for is not back yet.
     hindrances: Mutex<[String; 2]>,
     closed: AtomicBool,
+    /// Of a link that is captured from the start: so that its first byte is in the capture.
+    reader: Mutex<Option<(TapReader, TapPoints)>>,
 }
+
+/// What a link may bring between two rounds of the hub.
+pub(crate) const RING: usize = 512 << 10;
 
 /// What a rule has done so far.
 #[derive(Debug, Clone)]
@@ -85,11 +92,16 @@ impl Live {
             note_rules(&core.report(), &mut fired, &info.rules);
         }
         let has_core = AtomicBool::new(core.is_some());
-        let options = hilrig_port::LinkOptions {
+        let mut options = hilrig_port::LinkOptions {
             conduit: core.map(|core| Box::new(core) as _),
             lines: spec.lines.into(),
             ..Default::default()
         };
+        let reader = points(&spec).map(|points| {
+            let (ours, reader) = tap(RING);
+            (options.tap, options.tap_points) = (Some(ours), points);
+            (reader, points)
+        });
         let [a, b] = ports;
         let link = carrier
             .shard
@@ -108,6 +120,7 @@ impl Live {
             losing_records: AtomicU64::new(0),
             hindrances: Mutex::default(),
             closed: AtomicBool::new(false),
+            reader: Mutex::new(reader),
             has_core,
             spec,
             carrier,
@@ -139,6 +152,11 @@ impl Live {
 
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// The end of the tap that the link has from the start, once.
+    pub fn take_reader(&self) -> Option<(TapReader, TapPoints)> {
+        lock(&self.reader).take()
     }
 
     /// Why the port of a side is not back yet.
@@ -248,6 +266,25 @@ impl Live {
     }
 }
 
+/// What the captures that a link asks for in its spec need of its tap.
+fn points(spec: &LinkSpec) -> Option<TapPoints> {
+    let recorded = spec.record.then_some(Points::Out);
+    match (spec.capture.as_ref().map(|capture| capture.points), recorded) {
+        (None, None) => None,
+        (Some(one), None) | (None, Some(one)) => Some(tap_points(one)),
+        (Some(one), Some(other)) if one == other => Some(tap_points(one)),
+        _ => Some(TapPoints::Both),
+    }
+}
+
+pub(crate) fn tap_points(points: Points) -> TapPoints {
+    match points {
+        Points::In => TapPoints::In,
+        Points::Out => TapPoints::Out,
+        Points::Both => TapPoints::Both,
+    }
+}
+
 /// Registers rules that are new here.
 fn note_rules(reports: &[RuleReport], fired: &mut Vec<Fired>, names: &Rules) {
     for report in reports {
@@ -264,7 +301,7 @@ fn core(spec: &LinkSpec, seed: u64) -> Result<LinkCore, LinkError> {
         .map_err(|e| LinkError::Spec { link: spec.name.clone(), reason: e.to_string() })
 }
 
-fn core_spec(spec: &LinkSpec, seed: u64) -> CoreSpec {
+pub(crate) fn core_spec(spec: &LinkSpec, seed: u64) -> CoreSpec {
     let mut core = CoreSpec {
         wire: spec.wire.clone(),
         faults: spec.faults.clone(),

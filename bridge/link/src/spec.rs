@@ -10,6 +10,8 @@ use hilrig_wire::{FaultRule, LinkCore, WireSpec};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::live::core_spec;
+
 /// One link to open.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -178,11 +180,21 @@ impl LinkSpec {
             return Err(SectionProblem::new("realtime.fifo", "a priority is 1 to 99"));
         }
         for (i, rule) in self.faults.iter().enumerate() {
-            LinkCore::prepare(rule).map_err(|e| SectionProblem::new(format!("faults.{i}"), e.to_string()))?;
+            LinkCore::prepare(rule).map_err(|e| {
+                let at =
+                    if e.key.is_empty() { format!("faults.{i}") } else { format!("faults.{i}.{}", e.key) };
+                SectionProblem::new(at, e.what)
+            })?;
             if let Some(same) = self.faults[..i].iter().position(|r| r.id == rule.id && !rule.id.is_empty()) {
                 let message = format!("rule {} has the id {} as well", same + 1, rule.id);
                 return Err(SectionProblem::new(format!("faults.{i}.id"), message));
             }
+        }
+        if self.wants_core()
+            && let Err(e) = LinkCore::new(core_spec(self, 1))
+        {
+            let part = if e.rule.is_empty() { "wire" } else { "faults" };
+            return Err(SectionProblem::new(format!("{part}.{}", e.key), e.what));
         }
         if let Some(capture) = &self.capture {
             capture.check().map_err(|e| SectionProblem::new(format!("capture.{}", e.key), e.message))?;
