@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
-    socket_with, sockopt,
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
+    getpeername, getsockname, listen, socket_with, sockopt,
 };
 
 use crate::runtime::{LockFile, lock_beside};
@@ -171,6 +171,10 @@ pub(crate) fn connect_tcp(
     for address in resolve(host, number, port, until, stop)? {
         let socket = tcp_socket(&address).map_err(|e| PortError::io(&port, "make a socket", e))?;
         match finish_connect(connect(&socket, &address), &socket, until, stop) {
+            // On this machine Linux lets a socket meet itself, if its own number is the one that is called.
+            Ok(true) if getpeername(&socket).ok().flatten() == getsockname(&socket).ok() => {
+                last = Errno::CONNREFUSED;
+            }
             Ok(true) => {
                 let _ = sockopt::set_tcp_nodelay(&socket, true);
                 return Ok(socket);
