@@ -26,7 +26,9 @@ fn a_tcp_peer_that_goes_is_found_again_and_what_it_missed_is_counted() {
     let mut got = [0; 3];
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     peer.read_exact(&mut got).unwrap();
-    drop((peer, device));
+    // The listener first: who looks for the peer must not find it once more.
+    drop(device);
+    drop(peer);
     until(&mut conn, "the loss is told", |s| {
         s["links"][0]["state"] == "waiting" && s["healthState"] == "degraded"
     });
