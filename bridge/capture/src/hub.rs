@@ -13,8 +13,8 @@ use hilrig_port::{TapKind, TapReader, TapRecord, Time};
 
 use crate::{LinkInfo, LinkKey, Sink, SinkId, SinkReport};
 
-/// Between two rounds over the taps: while little comes, and while much does.
-const QUIET: Duration = Duration::from_millis(5);
+/// Between two rounds over the taps: while little comes, and while much does. A tap that is half full nudges.
+const QUIET: Duration = Duration::from_millis(25);
 const BUSY: Duration = Duration::from_millis(1);
 /// So many payload bytes of one tap in one round are much.
 const MUCH: u64 = 16 * 1024;
@@ -37,6 +37,7 @@ enum Order {
     Join(SinkId, LinkKey, SyncSender<()>),
     Report(SinkId, SyncSender<SinkReport>),
     Remove(SinkId, SyncSender<Feed>),
+    Round,
     Stop,
 }
 
@@ -47,6 +48,12 @@ impl Hub {
             .name("capture".to_owned())
             .spawn(move || Works::default().run(&inbox))?;
         Ok(Self { orders, thread: Some(thread) })
+    }
+
+    /// For [`Tap::nudging`](hilrig_port::Tap::nudging): lets the next round begin at once. Never waits.
+    pub fn nudge(&self) -> impl Fn() + Send + 'static {
+        let orders = self.orders.clone();
+        move || drop(orders.try_send(Order::Round))
     }
 
     /// Begins to empty a tap. Records that no sink wants are thrown away, so add the sinks first
@@ -190,11 +197,11 @@ impl Works {
                     self.feeds.into_values().for_each(|feed| drop(feed.finish()));
                     return;
                 }
-                Ok(order) => self.obey(order),
-                Err(RecvTimeoutError::Timeout) => {
+                Ok(Order::Round) | Err(RecvTimeoutError::Timeout) => {
                     let pause = if self.round(TURN) > MUCH { BUSY } else { QUIET };
                     due = Instant::now() + pause;
                 }
+                Ok(order) => self.obey(order),
             }
         }
     }
@@ -249,7 +256,7 @@ impl Works {
                     let _ = answer.send(feed);
                 }
             }
-            Order::Stop => {}
+            Order::Round | Order::Stop => {}
         }
     }
 

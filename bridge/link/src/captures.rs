@@ -337,6 +337,7 @@ impl Works {
         }
         let points = wanted;
         let (ours, reader) = tap(RING);
+        let ours = ours.nudging(hub.nudge());
         let key = hub.attach(live.info.clone(), reader);
         if let Err(e) = live.with(|shard, link| shard.set_tap(link, Some(ours), points)) {
             hub.detach(key);

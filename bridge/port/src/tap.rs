@@ -90,9 +90,11 @@ pub struct TapRecord<'a> {
 const HEAD: usize = 8 + 8 + 2 + 4;
 
 /// The shard's end.
-#[derive(Debug)]
 pub struct Tap {
     ring: Producer<u8>,
+    /// Wakes the reader when the ring becomes half full.
+    nudge: Option<Box<dyn Fn() + Send>>,
+    nudged: bool,
     /// Not told yet.
     lost_records: u64,
     lost_bytes: u64,
@@ -114,10 +116,24 @@ pub fn tap(capacity: usize) -> (Tap, TapReader) {
     let lost = Arc::<AtomicU64>::default();
     let scratch = Vec::with_capacity(crate::TX_CAPACITY);
     let reader = TapReader { ring: consumer, scratch, lost: lost.clone() };
-    (Tap { ring: producer, lost_records: 0, lost_bytes: 0, lost }, reader)
+    (Tap { ring: producer, nudge: None, nudged: false, lost_records: 0, lost_bytes: 0, lost }, reader)
+}
+
+impl std::fmt::Debug for Tap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tap").field("lost_records", &self.lost_records).finish_non_exhaustive()
+    }
 }
 
 impl Tap {
+    /// Calls `nudge` whenever the ring becomes half full, so that the reader may sleep for long while little comes.
+    /// It runs on the shard: it must not wait.
+    #[must_use]
+    pub fn nudging(mut self, nudge: impl Fn() + Send + 'static) -> Self {
+        self.nudge = Some(Box::new(nudge));
+        self
+    }
+
     /// Passes one record on, or counts it as lost. Payloads have at most 65,535 bytes.
     pub fn record(&mut self, record: TapRecord<'_>) {
         if self.lost_records > 0 {
@@ -170,6 +186,14 @@ impl Tap {
         head[20] = record.lines.0;
         let _ = self.ring.push_entire_slice(&head);
         let _ = self.ring.push_entire_slice(record.bytes);
+        if let Some(nudge) = &self.nudge {
+            let half = self.ring.buffer().capacity() / 2;
+            let half_full = self.ring.cached_slots() < half && self.ring.slots() < half;
+            if half_full && !self.nudged {
+                nudge();
+            }
+            self.nudged = half_full;
+        }
     }
 }
 
@@ -233,6 +257,25 @@ mod tests {
         }
         drop(tap);
         assert!(reader.is_over());
+    }
+
+    #[test]
+    fn the_reader_is_nudged_once_each_time_the_ring_is_half_full() {
+        let nudges = Arc::new(AtomicU64::new(0));
+        let (tap, mut reader) = tap(200);
+        let mut tap = tap.nudging({
+            let nudges = nudges.clone();
+            move || {
+                nudges.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for round in 1..5 {
+            for _ in 0..4 {
+                tap.record(record(round, &[1; 15]));
+            }
+            assert_eq!(nudges.load(Ordering::Relaxed), round);
+            while reader.next_record().is_some() {}
+        }
     }
 
     #[test]
