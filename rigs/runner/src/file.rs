@@ -307,7 +307,7 @@ pub enum Step {
     /// Something must be so now.
     Assert(At<Box<Claim>>),
     /// Arm a fault on a link.
-    Inject(At<Inject>),
+    Inject(At<Box<Inject>>),
     /// Take a fault away, whether it has fired or not.
     Clear(At<String>),
     /// Time a number of round trips and compare with limits.

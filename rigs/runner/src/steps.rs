@@ -311,7 +311,7 @@ impl Check<'_> {
         self.named(at, "fault", "faults injected before this step", names)
     }
 
-    fn inject(&mut self, at: &At<Inject>) -> Option<Action> {
+    fn inject(&mut self, at: &At<Box<Inject>>) -> Option<Action> {
         let inject = &at.value;
         let before = self.plan.faults.iter().find(|f| f.rule.id == inject.name.value).map(|f| f.line);
         if let Some(line) = before {
