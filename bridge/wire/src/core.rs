@@ -211,12 +211,15 @@ impl Conduit for LinkCore {
             }
             Signal::Purge(purge) => {
                 if matches!(purge, Purge::Output | Purge::Both) {
+                    let stage = &mut self.stages[d];
+                    stage.dropped += stage.discard(&mut self.rules, &mut self.notes);
                     self.wire.purge_tx(d);
                 }
                 if matches!(purge, Purge::Input | Purge::Both) {
                     self.wire.purge_rx(now, 1 - d);
+                    self.work(now, 1 - d);
                 }
-                return;
+                return self.wire.run(now);
             }
             Signal::Unplug(_) => return,
         };
@@ -273,10 +276,12 @@ impl Conduit for LinkCore {
     }
 
     fn discard(&mut self, now: Time, direction: Direction) -> u64 {
-        self.tick(now);
+        let now = self.tick(now);
         let d = direction.index();
         self.shown[d] = None;
-        self.stages[d].discard(&mut self.rules, &mut self.notes) + self.wire.discard(d)
+        let n = self.stages[d].discard(&mut self.rules, &mut self.notes) + self.wire.discard(d);
+        self.wire.run(now);
+        n
     }
 
     fn deadline(&self) -> Option<Time> {

@@ -524,7 +524,7 @@ impl Stage {
             }
             Action::Mismatch { rate, time: Some(time) } => self.speed = Some((at + *time, *rate)),
             Action::Jitter(most) => {
-                live.fires[d].jitter = below(&mut live.lanes[d].rng, most.saturating_add(1));
+                live.fires[d].jitter = below(&mut live.lanes[d].dice, most.saturating_add(1));
             }
             Action::Reorder { by, within } => self.held.collect(*by, at + *within),
             _ => {}
@@ -538,7 +538,7 @@ impl Stage {
         let mut noise = [0; MAX_INSERT];
         let bytes = if *random > 0 {
             let noise = &mut noise[..*random];
-            live.lanes[d].rng.fill_bytes(noise);
+            live.lanes[d].dice.fill_bytes(noise);
             noise
         } else {
             &**bytes

@@ -56,12 +56,12 @@ pub(crate) fn ones(mut mask: u32) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The stream of random numbers of a rule: from its name, so that other rules do not change it.
-fn stream(id: &str, again: u64, direction: usize) -> u64 {
+/// A stream of random numbers of a rule, one of four: from its name, so that other rules do not change it.
+fn stream(id: &str, again: u64, which: usize) -> u64 {
     let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    (hash ^ again.rotate_left(32)).wrapping_mul(2).wrapping_add(direction as u64)
+    (hash ^ again.rotate_left(32)).wrapping_mul(4).wrapping_add(which as u64)
 }
 
 impl Rules {
@@ -104,7 +104,8 @@ impl Rules {
         let again = self.list.iter().filter(|live| live.rule.id == rule.0.id).count() as u64;
         let (number, seed) = (self.next, self.seed);
         self.next += 1;
-        let lane = |d: usize| Lane::new(places[d], now, Pcg32::new(seed, stream(&rule.0.id, again, d)));
+        let rng = |which: usize| Pcg32::new(seed, stream(&rule.0.id, again, which));
+        let lane = |d: usize| Lane::new(places[d], now, [rng(d), rng(d + 2)]);
         let fire = |direction| Fire {
             firing: Firing { at: now, direction, position: 0, bytes: 0 },
             left: 0,
@@ -270,7 +271,7 @@ impl Live {
     /// Chooses the bits to turn over among the first `bits` ones.
     pub fn choose_bits(&mut self, d: usize, bits: u64) {
         let Action::Bits(wanted) = self.rule.action else { return };
-        let (fire, rng) = (&mut self.fires[d], &mut self.lanes[d].rng);
+        let (fire, rng) = (&mut self.fires[d], &mut self.lanes[d].dice);
         fire.bits = [u32::MAX; MAX_BITS];
         for i in 0..(u64::from(wanted).min(bits) as usize) {
             fire.bits[i] = loop {

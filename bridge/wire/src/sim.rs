@@ -161,6 +161,16 @@ impl Sim {
                 end.sent = Some(Sent::low(start));
                 lane.tx.pop(0);
             }
+            // It began when the bytes still went straight, and so it ends.
+            Item::Event(Event::Break(false)) if lane.low.is_some() => {
+                let at = lane.low_end(entry.due, shape.char_time()).max(self.at);
+                if at > now {
+                    return false;
+                }
+                lane.rx.push_event(at, Event::Break(false));
+                (lane.low, lane.free) = (None, behind_break(Exact::new(at), Some(shape)));
+                lane.tx.pop(0);
+            }
             Item::Event(Event::Break(false)) => lane.tx.pop(0),
             Item::Event(event) => {
                 lane.rx.push_event(start.at, event);
@@ -175,7 +185,7 @@ impl Sim {
                     sent.noise(|| noise.hits(d));
                 }
                 lane.tx.pop(1);
-                lane.free = sent.end;
+                (lane.free, lane.low) = (sent.end, None);
                 (end.sent, end.unclaimed) = (Some(sent), true);
             }
         }

@@ -79,7 +79,10 @@ pub(crate) struct Lane {
     pub seen: u64,
     /// Of those that `every` counts.
     counted: u64,
-    pub rng: Pcg32,
+    /// For the trigger, which looks ahead as far as bytes have come.
+    rng: Pcg32,
+    /// For the effect.
+    pub dice: Pcg32,
     matched: u64,
     /// Bytes before this place were looked at.
     scanned: u64,
@@ -89,7 +92,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub fn new(first: u64, since: Time, rng: Pcg32) -> Self {
+    pub fn new(first: u64, since: Time, [rng, dice]: [Pcg32; 2]) -> Self {
         Self {
             first,
             since,
@@ -98,6 +101,7 @@ impl Lane {
             seen: 0,
             counted: 0,
             rng,
+            dice,
             matched: 0,
             scanned: first,
             hit: None,

@@ -111,7 +111,7 @@ impl Sent {
         };
         let mut levels = 0;
         for i in 0..n {
-            levels |= (bits >> i & 1) * 0b11 << (2 * i);
+            levels |= ((bits >> i & 1) * 0b11) << (2 * i);
         }
         let halves = 2 * n + stop;
         levels |= ((1 << stop) - 1) << (2 * n);

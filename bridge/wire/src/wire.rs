@@ -404,12 +404,11 @@ impl Wire {
         if !lane.may_start(lane.start(due).at) {
             return None;
         }
-        let Some(shape) = lane.sender else { return Some(due) };
-        match item {
-            Item::Event(event) => Some(lane.event_at(event, due).at),
-            Item::Bytes(n) => {
-                let most = quantum(shape);
-                let n = u64::from(n).min(most);
+        match (item, lane.sender) {
+            (Item::Event(event), _) => Some(lane.event_at(event, due).at),
+            (Item::Bytes(_), None) => Some(due),
+            (Item::Bytes(n), Some(shape)) => {
+                let n = u64::from(n).min(quantum(shape));
                 Some(lane.start(due).after(n * shape.char_units(), shape.baud).at)
             }
         }

@@ -40,7 +40,9 @@ fn drive(core: &mut LinkCore, start: Time, steps: u64) -> u64 {
     for step in 0..steps {
         let now = start + Duration::from_micros(step * 700);
         for direction in [Direction::AToB, Direction::BToA] {
-            let room = core.room(direction).min((step % 37) as usize);
+            // They take turns, and now and then all talk.
+            let talks = step % 60 / 3 == 10 * direction.index() as u64 || step % 5_000 > 4_800;
+            let room = if talks { core.room(direction).min((step % 37) as usize) } else { 0 };
             core.push(now, direction, &[step as u8; 64][..room]);
             if step % 500 == 7 {
                 core.signal(now, direction, Signal::Break(step % 1000 == 7));
@@ -49,7 +51,10 @@ fn drive(core: &mut LinkCore, start: Time, steps: u64) -> u64 {
         core.on_deadline(now);
         // Every now and then nobody takes anything.
         for direction in [Direction::AToB, Direction::BToA] {
-            while step % 100 < 80 {
+            if step % 100 >= 80 {
+                continue;
+            }
+            loop {
                 let n = match core.next(now, direction) {
                     None => break,
                     Some(Out::Bytes(bytes)) => bytes.len(),
@@ -76,7 +81,9 @@ fn none_while_driven() {
         .map(|mut rule: FaultRule| {
             (rule.direction, rule.when.count) = (hilrig_wire::Way::Both, None);
             // The one that takes all would leave nothing to the others.
-            rule.when.every = rule.when.every.or(Some(3));
+            if rule.effect == hilrig_wire::Effect::Drop {
+                rule.when.every = Some(3);
+            }
             rule
         })
         .collect();
@@ -93,8 +100,9 @@ fn none_while_driven() {
         core.clear("slow");
         let out = out + drive(&mut core, Time(15_000_000_000), 20_000);
         assert_eq!(ALLOCATIONS.get() - before, 0);
-        assert!(out > 100_000, "{out}");
+        assert!(out > 10_000, "{out}");
         drop(armed);
-        assert!(core.report().iter().filter(|r| !r.never_fired()).count() > 8);
+        let fired = core.report().iter().filter(|r| !r.never_fired()).count();
+        assert!(fired > 8, "{fired}");
     }
 }

@@ -191,6 +191,9 @@ impl Driver {
             self.core.on_deadline(due);
             self.settle();
         }
+        if end.0 > self.now.0 + 1_000_000_000_000 {
+            eprintln!("DBG {:?} {:?}", self.core.deadline(), self.core);
+        }
         self.set_now(end);
         self.core.on_deadline(self.now);
         self.settle();
