@@ -128,6 +128,8 @@ impl LinkUnit {
             failed: false,
         };
         unit.adopt(conduit);
+        // A fault may wait for a time before anything comes.
+        unit.due = unit.conduit.as_ref().and_then(|conduit| conduit.deadline());
         unit
     }
 
