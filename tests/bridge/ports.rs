@@ -54,6 +54,31 @@ fn a_tcp_peer_that_goes_is_found_again_and_what_it_missed_is_counted() {
     assert!(text.contains("12 bytes"), "a comment says how many bytes nobody got");
 }
 
+/// A peer that takes the call and hangs up at once is called again, not given up, until it stays.
+#[test]
+fn a_peer_that_hangs_up_again_and_again_is_called_until_it_stays() {
+    let device = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = device.local_addr().unwrap();
+    let sandbox = sandbox(&format!("[link.line]\na = \"pty:x\"\nb = \"tcp:{address}\"\n"));
+    let daemon = sandbox.daemon();
+    let mut conn = daemon.connect();
+    conn.act("bridge", "run_start", json!({}));
+    for _ in 0..5 {
+        drop(device.accept().unwrap());
+    }
+    let (mut peer, _) = device.accept().unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    until(&mut conn, "the link is up", |s| {
+        s["linkCounters"][0]["reconnects"] == 5 && s["healthState"] == "ok"
+    });
+    let x = Line::open(&sandbox.port("x"));
+    conn.wait_for_peers([true, true]);
+    x.write(b"at last").unwrap();
+    let mut got = [0; 7];
+    peer.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"at last");
+}
+
 #[test]
 fn a_pair_is_made_and_removed_by_name() {
     let sandbox = Sandbox::new();

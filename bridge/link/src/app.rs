@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     LinkError, LinkRow, LinkSet, LinkSpec, Scenario, ScenarioState, Scenarios, actions, bench,
-    capture_actions, config, faults, lines, pairs, refuse_real_ports, replay,
+    capture_actions, config, faults, lines, pairs, refuse_real_ports, replay, status,
 };
 
 /// How long `run_stop` waits for a rig to tear itself down.
@@ -73,18 +73,18 @@ struct State {
     last_rig: Option<ScenarioState>,
 }
 
-struct Run {
-    identity: RunIdentity,
-    since: Instant,
+pub(crate) struct Run {
+    pub identity: RunIdentity,
+    pub since: Instant,
     ends: Option<Instant>,
-    profile: String,
-    transport: String,
+    pub profile: String,
+    pub transport: String,
     /// The links of the config are among its links.
     configured: bool,
-    work: Work,
+    pub work: Work,
 }
 
-enum Work {
+pub(crate) enum Work {
     Links(Arc<LinkSet>),
     Rig(Box<dyn Scenario>),
 }
@@ -389,59 +389,7 @@ impl App for BridgeApp {
 
     fn status(&self) -> AppStatus {
         let state = self.state();
-        let mut status = AppStatus { error: state.error.clone(), ..AppStatus::default() };
-        let run = state.run.as_ref();
-        status.run = run.map(|r| r.identity.clone());
-        let pid = run.map(|r| r.identity.pid);
-        let mut trouble = String::new();
-        let mut rig = state.last_rig.clone();
-        let mut links = None;
-        match run.map(|r| &r.work) {
-            Some(Work::Links(set)) => {
-                trouble = set.trouble();
-                links = Some(set);
-                rig = None;
-            }
-            Some(Work::Rig(running)) => rig = Some(running.state()),
-            None => {}
-        }
-        let health = match (run, trouble.is_empty()) {
-            (None, _) => "stopped",
-            (Some(_), true) => "ok",
-            (Some(_), false) => "degraded",
-        };
-        if !trouble.is_empty() {
-            status.error = trouble;
-        }
-        status.fields = object(json!({
-            "state": if run.is_some() { "running" } else { "stopped" },
-            "healthState": health,
-            "processRunning": run.is_some(),
-            "processPid": pid,
-            "processPids": pid.into_iter().collect::<Vec<_>>(),
-            "processRunningDisplay": pid.map_or("False".to_owned(), |p| format!("True (PID {p})")),
-            "profile": run.map_or("", |r| &r.profile),
-            "transportMode": run.map_or("", |r| &r.transport),
-            "links": links.map(|l| l.states()).unwrap_or_default(),
-            "ports": links.map(|l| l.ports()).unwrap_or_default(),
-            "captures": links.map(|l| l.captures().states()).unwrap_or_default(),
-            "faultFirings": links.map(|l| l.firings()).unwrap_or_default(),
-            "portNews": links.map(|l| l.port_news()).unwrap_or_default(),
-            "realtime": links.map(|l| l.granted()).unwrap_or_default(),
-            "scenario": rig.map_or_else(|| json!({}), scenario_row),
-        }));
-        let rows = links.map(|l| l.rows()).unwrap_or_default();
-        let totals = Totals::of(&rows);
-        status.metrics = object(json!({
-            "uptimeMs": run.map_or(0, |r| r.since.elapsed().as_millis() as u64),
-            "bytesCarried": totals.out,
-            "bytesLost": totals.lost,
-            "traffic": rows,
-            "linkCounters": links.map(|l| l.counters()).unwrap_or_default(),
-            "faults": links.map(|l| l.faults()).unwrap_or_default(),
-            "captureCounters": links.map(|l| l.captures().rows()).unwrap_or_default(),
-        }));
-        status
+        status::of(state.run.as_ref(), &state.error, state.last_rig.as_ref())
     }
 
     fn invoke(&self, call: Call<'_>) -> Outcome {
@@ -506,18 +454,6 @@ impl Totals {
             lost: rows.iter().map(|r| r.discarded_bytes).sum(),
         }
     }
-}
-
-fn scenario_row(rig: ScenarioState) -> Value {
-    json!({
-        "name": rig.name,
-        "step": rig.step,
-        "steps": rig.steps,
-        "doing": rig.doing,
-        "verdict": rig.verdict.unwrap_or_default(),
-        "message": rig.message,
-        "seed": rig.seed,
-    })
 }
 
 pub(crate) fn failed(e: LinkError) -> ContractError {

@@ -149,8 +149,11 @@ pub(crate) fn bring_back(shared: &Arc<Shared>, live: &Arc<Live>, side: usize, af
     }
     let (ours, theirs, again) = (shared.clone(), live.clone(), live.clone());
     let started = std::thread::Builder::new().name("port-return".to_owned()).spawn(move || {
-        let stopped = ours.stop.sleep(after.unwrap_or_default());
+        let mut after = after;
         loop {
+            let last = if is_local(theirs.spec.urls()[side]) { LOOK } else { LAST };
+            let pause = after.take().unwrap_or_else(|| theirs.pause(side, FIRST, last));
+            let stopped = ours.stop.sleep(pause);
             if !stopped {
                 search(&ours, &theirs, side);
             }
@@ -178,7 +181,8 @@ pub(crate) fn bring_back(shared: &Arc<Shared>, live: &Arc<Live>, side: usize, af
 fn search(shared: &Shared, live: &Live, side: usize) {
     let url = wanted(live, side);
     // Before the first look, so that nothing comes unseen.
-    let mut watch = is_local(&url).then(|| watch(&url)).flatten();
+    let local = is_local(&url);
+    let mut watch = if local { watch(&url) } else { None };
     let mut pause = FIRST;
     let closed = || shared.stop.is_raised() || live.is_closed();
     loop {
@@ -193,20 +197,24 @@ fn search(shared: &Shared, live: &Live, side: usize) {
         match done {
             Ok(warnings) => {
                 live.set_hindrance(side, String::new());
+                live.came_back(side);
                 warnings.iter().for_each(|w| shared.news.say(Level::Warn, &format!("{url}: {w}")));
                 return shared.news.port(news(live, side));
             }
             Err(why) => live.set_hindrance(side, why),
         }
-        if closed() || wait(shared, watch.as_mut(), &mut pause) || closed() {
+        if closed() || wait(shared, watch.as_mut(), local, &mut pause) || closed() {
             return;
         }
     }
 }
 
 /// Waits until the next attempt is worth while; `true` when the set is closed.
-fn wait(shared: &Shared, watch: Option<&mut PortWatch>, pause: &mut Duration) -> bool {
+fn wait(shared: &Shared, watch: Option<&mut PortWatch>, local: bool, pause: &mut Duration) -> bool {
     let Some(watch) = watch else {
+        if local {
+            return shared.stop.sleep(LOOK);
+        }
         let now = std::mem::replace(pause, (*pause * 2).min(LAST));
         return shared.stop.sleep(now);
     };

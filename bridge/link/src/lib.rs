@@ -19,6 +19,7 @@ mod replay;
 mod rows;
 mod scenario;
 mod spec;
+mod status;
 
 pub use app::{BridgeApp, spec};
 pub use captures::{CaptureRow, Captures};

@@ -52,12 +52,23 @@ pub(crate) struct Live {
     /// Why a port that is looked for is not back yet.
     hindrances: Mutex<[String; 2]>,
     closed: AtomicBool,
+    backs: Mutex<[Back; 2]>,
     /// Of a link that is captured from the start: so that its first byte is in the capture.
     reader: Mutex<Option<(TapReader, TapPoints)>>,
 }
 
 /// What a link may bring between two rounds of the hub.
 pub(crate) const RING: usize = 512 << 10;
+
+/// When a port came back last, and how long the next search for it is put off.
+#[derive(Debug, Default)]
+struct Back {
+    at: Option<Time>,
+    pause: Duration,
+}
+
+/// A port that is lost again so soon has a peer that turns us away.
+const SOON: Duration = Duration::from_secs(3);
 
 /// What a rule has done so far.
 #[derive(Debug, Clone)]
@@ -120,6 +131,7 @@ impl Live {
             losing_records: AtomicU64::new(0),
             hindrances: Mutex::default(),
             closed: AtomicBool::new(false),
+            backs: Mutex::default(),
             reader: Mutex::new(reader),
             has_core,
             spec,
@@ -157,6 +169,19 @@ impl Live {
     /// The end of the tap that the link has from the start, once.
     pub fn take_reader(&self) -> Option<(TapReader, TapPoints)> {
         lock(&self.reader).take()
+    }
+
+    pub fn came_back(&self, side: usize) {
+        lock(&self.backs)[side].at = Some(Time::now());
+    }
+
+    /// How long to wait before a port is looked for: not at all, unless it is lost again and again.
+    pub fn pause(&self, side: usize, first: Duration, last: Duration) -> Duration {
+        let mut backs = lock(&self.backs);
+        let back = &mut backs[side];
+        let again = back.at.is_some_and(|at| Time::now().since(at) < SOON);
+        back.pause = if again { (back.pause * 2).clamp(first, last) } else { Duration::ZERO };
+        back.pause
     }
 
     /// Why the port of a side is not back yet.
