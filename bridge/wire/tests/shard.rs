@@ -39,7 +39,7 @@ fn a_fault_comes_at_its_time_though_nobody_speaks_and_others_at_their_bytes() {
             }
         }
     });
-    let mut wait = || lines.recv_timeout(Duration::from_secs(20)).unwrap();
+    let wait = || lines.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!(wait(), b"tick\n");
     sender.write_all(b"axb\n").unwrap();
     assert_eq!(wait(), b"ayb\n");
