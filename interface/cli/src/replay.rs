@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hilrig_capture::{Outcome, PlaySpec, Player, Progress, Recording, Side, What};
+use hilrig_capture::{Moment, Outcome, PlaySpec, Player, Progress, Recording, Side, What};
 use hilrig_port::{OpenPort, PortUrl, Shard};
 use serde_json::json;
 
@@ -37,15 +37,9 @@ pub fn replay(args: &ReplayArgs, json: bool) -> Result<ExitCode, Failure> {
     if recording.gaps > 0 {
         eprintln!("hilrig: the capture says {} times that data is missing in it", recording.gaps);
     }
-    let mine = |what: fn(&What) -> bool| {
-        recording.moments.iter().filter(|m| side.is_none_or(|s| s == m.side) && what(&m.what)).count()
-    };
-    if mine(|what| matches!(what, What::Bytes(_))) == 0 {
+    let sends = |m: &Moment| side.is_none_or(|s| s == m.side) && matches!(m.what, What::Bytes(_));
+    if !recording.moments.iter().any(sends) {
         return Err(Failure::usage(format!("{}: {name} sent nothing", args.file.display())));
-    }
-    let signals = mine(|what| matches!(what, What::Break | What::Lines(_)));
-    if signals > 0 {
-        eprintln!("hilrig: {signals} breaks and changes of modem lines are left out: a replay sends bytes");
     }
     let spec = PlaySpec { only: side, speed: args.speed, expect: args.expect, ..PlaySpec::default() };
     let player = Player::new(recording, spec).map_err(Failure::usage)?;
