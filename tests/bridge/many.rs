@@ -1,5 +1,5 @@
-//! 64 links at the pace of 115,200 baud in one process, captured: nothing is lost, on the lines or in the capture. A
-//! short version of the soak in the bench.
+//! 64 links at the pace of 115,200 baud in one process, captured: nothing is lost, on the lines or in the capture. For
+//! two seconds, or HILRIG_SOAK_SECONDS.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,6 @@ use serde_json::json;
 use crate::{adds_up, sandbox, until};
 
 const LINKS: usize = 64;
-const TIME: Duration = Duration::from_secs(2);
 /// Of a line at 115,200 baud.
 const BYTES_A_SECOND: f64 = 11_520.0;
 
@@ -55,8 +54,10 @@ fn sixty_four_links_lose_nothing_and_their_capture_neither() {
     until(&mut conn, "all far ends are heard", |s| {
         s["ports"].as_array().unwrap().iter().all(|port| port["peerOpen"] == true)
     });
+    let seconds = std::env::var("HILRIG_SOAK_SECONDS").map_or(2, |s| s.parse().expect("whole seconds"));
+    let time = Duration::from_secs(seconds);
     let begin = Instant::now();
-    let total = (TIME.as_secs_f64() * BYTES_A_SECOND) as u64;
+    let total = (time.as_secs_f64() * BYTES_A_SECOND) as u64;
     let mut done = false;
     while !done {
         let due = ((begin.elapsed().as_secs_f64() * BYTES_A_SECOND) as u64).min(total);
@@ -67,7 +68,7 @@ fn sixty_four_links_lose_nothing_and_their_capture_neither() {
             b.turn(due, seeds[0]);
             done &= [a, b].iter().all(|end| end.read == total);
         }
-        assert!(begin.elapsed() < TIME + PATIENCE, "bytes are missing");
+        assert!(begin.elapsed() < time + PATIENCE, "bytes are missing");
         std::thread::sleep(Duration::from_millis(5));
     }
     let stopped = conn.act("bridge", "run_stop", json!({}));

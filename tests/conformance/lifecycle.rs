@@ -1,5 +1,6 @@
 //! Cases 80 to 82: the daemon as a process: its output, its end, its neighbours, its next life.
 
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
@@ -98,17 +99,29 @@ fn second_daemon_and_stale_socket(bench: &Bench) {
 
 fn next_life_after_kill_9(bench: &Bench) {
     let sandbox = &bench.sandbox;
-    let args: Vec<String> = match bench.binding {
-        // The same port again: it has to be free at once.
-        Binding::Tcp => vec!["--tcp".to_owned(), bench.daemon().tcp.unwrap().to_string()],
-        _ => vec!["--no-tcp".to_owned()],
+    let end_all = || {
+        sandbox.processes().iter().for_each(|p| signal(p.pid, Signal::KILL));
+        wait_for("all are gone", || sandbox.processes().is_empty().then_some(()));
     };
-    let mut conn = bench.connect();
+    let (mut conn, daemon) = match bench.binding {
+        // The same port again: it has to be free at once. One of those that no other test is given by chance.
+        Binding::Tcp => {
+            end_all();
+            let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+            let port = (20_000 + std::process::id() as u16 % 10_000..32_000).find(free).expect("a free port");
+            let daemon = Daemon::start(sandbox, &["--tcp", &format!("127.0.0.1:{port}")]);
+            (daemon.connect_tcp(), Some(daemon))
+        }
+        _ => (bench.connect(), None),
+    };
     let job = conn.invoke("bridge", "run_start", json!({}));
     conn.end_of_job("bridge", &job);
     let old = conn.status("bridge")["bootId"].clone();
-    sandbox.processes().iter().for_each(|p| signal(p.pid, Signal::KILL));
-    wait_for("all are gone", || sandbox.processes().is_empty().then_some(()));
+    end_all();
+    let args = match &daemon {
+        Some(daemon) => vec!["--tcp".to_owned(), daemon.tcp.unwrap().to_string()],
+        None => vec!["--no-tcp".to_owned()],
+    };
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let daemon = Daemon::start(sandbox, &args);
     let mut conn = match bench.binding {
