@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // the whole crate is test code
 
+mod allocations;
 mod bin;
 mod check;
 mod conn;
@@ -10,6 +11,7 @@ mod line;
 mod sandbox;
 mod tarpit;
 
+pub use allocations::{Counting, allocator_calls};
 pub use bin::{hilrig, need, repository};
 pub use check::*;
 pub use conn::{Conn, Read};

@@ -1,12 +1,9 @@
 //! COM port control through a shard: hilrig at both ends, clients and servers made of bare bytes for what well-behaved
 //! ones do not do, and the ends themselves under a counting allocator.
-// A counting allocator cannot be written without `unsafe`; it only counts and passes on.
-#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -16,31 +13,7 @@ use hilrig_port::telnet::{Client, Event as Came, Server};
 use hilrig_port::{
     Events, Happened, Lines, Link, LinkOptions, OpenPort, PortUrl, Runtime, SerialOptions, Shard, Signal,
 };
-
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<Option<u64>> = const { Cell::new(None) };
-}
-
-fn count() {
-    let _ = CALLS.try_with(|calls| calls.set(calls.get().map(|n| n + 1)));
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is the system allocator's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        count();
-        // SAFETY: as above.
-        unsafe { System.dealloc(p, layout) }
-    }
-}
+use hilrig_tests::{Counting, allocator_calls};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -298,7 +271,7 @@ fn talk(client: &mut Client, server: &mut Server, buffer: &mut [u8; 4096]) -> [u
 fn neither_end_allocates_while_it_is_driven() {
     let (mut client, mut server) = (Client::new(&SerialOptions::default()), Server::new());
     let (mut buffer, bytes) = ([0; 4096], [0x41, 255, 0x42, 255, 255].repeat(100));
-    CALLS.set(Some(0));
+    let calls = allocator_calls();
     server.connected();
     talk(&mut client, &mut server, &mut buffer);
     let mut got = [0; 2];
@@ -311,8 +284,7 @@ fn neither_end_allocates_while_it_is_driven() {
         let [up, down] = talk(&mut client, &mut server, &mut buffer);
         got = [got[0] + up, got[1] + down];
     }
-    let calls = CALLS.take();
-    assert_eq!((got, calls), ([1_000_000; 2], Some(0)));
+    assert_eq!((got, allocator_calls() - calls), ([1_000_000; 2], 0));
 }
 
 #[test]

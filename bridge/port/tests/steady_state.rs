@@ -1,18 +1,14 @@
 //! What a shard does while bytes flow, counted: no allocation, no futex call, at most three system calls a
 //! message. Noise-free facts, so that any more of them is a failure.
-// A counting allocator cannot be written without `unsafe`; it only counts and passes on.
-#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 #[path = "common/wire.rs"]
 mod wire;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,36 +16,8 @@ use common::{App, open_pty, pattern, runtime, wait_until};
 use hilrig_port::{
     Link, LinkOptions, Shard, Station, StationRef, TapKind, TapPoints, TapReader, Time, Tx, tap,
 };
+use hilrig_tests::{Counting, allocator_calls};
 use wire::Wire;
-
-struct Counting;
-
-thread_local! {
-    static COUNT_ME: Cell<bool> = const { Cell::new(false) };
-}
-static CALLS: AtomicU64 = AtomicU64::new(0);
-
-fn count() {
-    // A thread that is going away has no cell any more and is none of ours.
-    if COUNT_ME.try_with(Cell::get).unwrap_or(false) {
-        CALLS.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is the system allocator's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        count();
-        // SAFETY: as above.
-        unsafe { System.dealloc(p, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -123,9 +91,9 @@ impl Bench {
         bench
     }
 
-    /// Counts the calls of the allocator on the shard's thread, or no more.
-    fn counting(&self, on: bool) {
-        self.shard.with_station(&self.station, |_: &mut Slave, _, _| COUNT_ME.set(on)).unwrap();
+    /// Calls of the allocator on the shard's thread so far.
+    fn allocator_calls(&self) -> u64 {
+        self.shard.with_station(&self.station, |_: &mut Slave, _, _| allocator_calls()).unwrap()
     }
 
     /// One after the other through the link, both ways, of sizes that serial protocols have.
@@ -168,11 +136,12 @@ static TURN: Mutex<()> = Mutex::new(());
 fn the_shard_neither_allocates_nor_frees_while_bytes_flow() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let bench = Bench::new();
-    bench.counting(true);
+    let calls = bench.allocator_calls();
     // The counter counts: this closure runs on the shard and allocates.
     let allocate = |_: &mut Slave, _: Time, _: &mut Tx| drop(std::hint::black_box(vec![1u8; 100]));
     bench.shard.with_station(&bench.station, allocate).unwrap();
-    assert_eq!(CALLS.swap(0, Ordering::Relaxed), 2);
+    assert_eq!(bench.allocator_calls() - calls, 2);
+    let calls = bench.allocator_calls();
 
     bench.link_messages(5_000);
     bench.station_messages(5_000);
@@ -187,8 +156,7 @@ fn the_shard_neither_allocates_nor_frees_while_bytes_flow() {
     bench.shard.with_station(&bench.station, |s: &mut Slave, now, _| s.due = now).unwrap();
     let before = timeouts();
     wait_until("deadlines pass", || timeouts() > before + 10);
-    bench.counting(false);
-    assert_eq!(CALLS.load(Ordering::Relaxed), 0, "calls of the allocator on the shard's thread");
+    assert_eq!(bench.allocator_calls(), calls, "calls of the allocator on the shard's thread");
 }
 
 #[test]
@@ -203,8 +171,7 @@ fn neither_a_tap_nor_a_conduit_makes_the_shard_allocate() {
         tap_points: TapPoints::Both,
         ..LinkOptions::default()
     });
-    CALLS.store(0, Ordering::Relaxed);
-    bench.counting(true);
+    let calls = bench.allocator_calls();
     bench.link_messages(3_000);
     // Faults that fire, and events of them that nobody reads, are nothing special either.
     let faulty = |wire: &mut Wire, _| wire.drop = 20;
@@ -216,8 +183,7 @@ fn neither_a_tap_nor_a_conduit_makes_the_shard_allocate() {
         let d = &bench.link.stats().directions[0];
         d.fault_bytes >= 500 && d.pending == 0
     });
-    bench.counting(false);
-    assert_eq!(CALLS.swap(0, Ordering::Relaxed), 0, "calls of the allocator on the shard's thread");
+    assert_eq!(bench.allocator_calls(), calls, "calls of the allocator on the shard's thread");
     let stats = bench.link.stats();
     let all: u64 = stats.directions.iter().map(|d| d.bytes_in + d.bytes_out).sum();
     drop(bench);

@@ -1,38 +1,15 @@
 //! Nothing is allocated while a link is driven, whatever its rules do.
 
-// A counting allocator cannot be written without `unsafe`; it only counts and passes on.
-#![allow(unsafe_code, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
 
 use hilrig_port::{Conduit, Direction, LineSettings, Out, Signal, Time};
+use hilrig_tests::{Counting, allocator_calls};
 use hilrig_wire::{CoreSpec, Echo, FaultRule, LinkCore, WireSpec};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
-
-// SAFETY: passes everything on to the system allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
-        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is the system allocator's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
-        // SAFETY: as above.
-        unsafe { System.dealloc(p, layout) }
-    }
-}
+static ALLOCATOR: Counting = Counting;
 
 /// Drives both directions with frames and stalls; answers how many bytes came out.
 fn drive(core: &mut LinkCore, start: Time, steps: u64) -> u64 {
@@ -94,12 +71,12 @@ fn none_while_driven() {
         let spec = CoreSpec { wire, faults: rules.clone(), settings: [end; 2], ..CoreSpec::default() };
         let mut core = LinkCore::new(spec).unwrap();
         let mut more = Some(LinkCore::prepare(&rules[2]).unwrap());
-        let before = ALLOCATIONS.get();
+        let before = allocator_calls();
         let out = drive(&mut core, Time(5), 20_000);
         let armed = core.arm(Time(0), more.take().unwrap()).unwrap();
         core.clear("slow");
         let out = out + drive(&mut core, Time(15_000_000_000), 20_000);
-        assert_eq!(ALLOCATIONS.get() - before, 0);
+        assert_eq!(allocator_calls() - before, 0);
         assert!(out > 10_000, "{out}");
         drop(armed);
         let fired = core.report().iter().filter(|r| !r.never_fired()).count();

@@ -1,39 +1,11 @@
 //! The cores do not allocate while they are driven, whatever comes over the line.
-// A counting allocator cannot be written without `unsafe`; it only counts and passes on.
-#![allow(unsafe_code, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
 
 use hilrig_plc::{Exchange, Master, Outcome, Poll, Slave, Table, Timing, Unit};
 use hilrig_port::{LineEvent, Station, Time, Tx};
-
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that is going away has no cell any more and is none of ours.
-    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is the system allocator's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        count();
-        // SAFETY: as above.
-        unsafe { System.dealloc(p, layout) }
-    }
-}
+use hilrig_tests::{Counting, allocator_calls};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -74,7 +46,7 @@ fn polling_over_a_bad_line_allocates_nothing() {
     let mut now = Time(1);
     master.on_line(now, LineEvent::Opened, &mut near);
 
-    let before = CALLS.get();
+    let before = allocator_calls();
     let (mut good, mut accepted) = (0, 0);
     for turn in 0..200_000u32 {
         let next = [master.deadline(), slave.deadline()].into_iter().flatten().min();
@@ -99,7 +71,7 @@ fn polling_over_a_bad_line_allocates_nothing() {
             good += u32::from(result.outcome == Outcome::Ok);
         }
     }
-    let calls = CALLS.get() - before;
+    let calls = allocator_calls() - before;
 
     let totals = stats.totals();
     assert_eq!(calls, 0);
