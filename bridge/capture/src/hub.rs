@@ -51,7 +51,7 @@ impl Hub {
     }
 
     /// For [`Tap::nudging`](hilrig_port::Tap::nudging): lets the next round begin at once. Never waits.
-    pub fn nudge(&self) -> impl Fn() + Send + 'static {
+    pub fn nudge(&self) -> impl Fn() + Send + use<> {
         let orders = self.orders.clone();
         move || drop(orders.try_send(Order::Round))
     }

@@ -107,6 +107,11 @@ fn word(points: Points) -> &'static str {
 }
 
 impl Captures {
+    /// For the tap of a link that is captured from its start.
+    pub(crate) fn nudge(&self) -> Result<impl Fn() + Send + 'static + use<>, LinkError> {
+        Ok(lock(&self.0.works).hub()?.nudge())
+    }
+
     /// Begins to write a capture of these links. A relative file is below `folder`, which is made if it is missing.
     ///
     /// # Errors
@@ -316,6 +321,15 @@ impl Works {
         self.tapped.iter().find(|t| Arc::ptr_eq(&t.live, live)).map(|t| t.key)
     }
 
+    /// The hub, started when it is first needed.
+    fn hub(&mut self) -> Result<&Hub, LinkError> {
+        let started = match self.hub.take() {
+            Some(hub) => hub,
+            None => Hub::start().map_err(|e| failed(format!("no thread for captures: {e}")))?,
+        };
+        Ok(self.hub.insert(started))
+    }
+
     fn tap(&mut self, live: &Arc<Live>, wanted: TapPoints) -> Result<LinkKey, LinkError> {
         if let Some(tapped) = self.tapped.iter().find(|t| Arc::ptr_eq(&t.live, live)) {
             if tapped.points == wanted || tapped.points == TapPoints::Both {
@@ -326,9 +340,7 @@ impl Works {
                 live.name()
             )));
         }
-        if self.hub.is_none() {
-            self.hub = Some(Hub::start().map_err(|e| failed(format!("no thread for captures: {e}")))?);
-        }
+        self.hub()?;
         let Some(hub) = &self.hub else { return Err(failed("no thread for captures")) };
         if let Some((reader, points)) = live.take_reader() {
             self.tapped.push(Tapped { live: live.clone(), key: live.info.key(), points });

@@ -172,7 +172,7 @@ impl LinkSet {
         for (port, url) in ports.iter().zip(spec.urls()) {
             lock(&self.shared.warnings).extend(port.warnings().iter().map(|w| format!("{url}: {w}")));
         }
-        let live = Arc::new(Live::open(spec.clone(), carrier, ports)?);
+        let live = Arc::new(Live::open(spec.clone(), carrier, ports, &self.captures)?);
         lock(&self.shared.links).push(live.clone());
         Ok(live)
     }
@@ -238,29 +238,21 @@ impl LinkSet {
         self.all().iter().map(|live| live.name().to_owned()).collect()
     }
 
-    /// Begins to capture links by name, or all with none. A relative file is below `folder`.
+    /// Begins to capture all links, and to record them as a run in a database. Links that were opened with `capture` or
+    /// `record` in their specs are in it from their first byte. A relative file is below the folder beside it.
     ///
     /// # Errors
-    /// Why nothing is captured, in a sentence.
+    /// Why nothing is captured or recorded, in a sentence.
     pub fn capture(
         &self,
-        names: &[String],
-        spec: &CaptureSpec,
-        folder: &Path,
-    ) -> Result<CaptureRow, LinkError> {
-        let row = self.captures.start(&self.named(names)?, spec, folder);
+        capture: Option<(&CaptureSpec, &Path)>,
+        record: Option<(&Path, RunInfo)>,
+    ) -> Result<(), LinkError> {
+        let lives = self.all();
+        let captured = capture.map(|(spec, folder)| self.captures.start(&lives, spec, folder));
+        let recorded = record.map(|(db, info)| self.captures.record(&lives, db, info));
         self.captures.begin();
-        row
-    }
-
-    /// Begins to record links by name, or all with none, as a run in a database.
-    ///
-    /// # Errors
-    /// Why nothing is recorded, in a sentence.
-    pub fn record(&self, names: &[String], db: &Path, info: RunInfo) -> Result<CaptureRow, LinkError> {
-        let row = self.captures.record(&self.named(names)?, db, info);
-        self.captures.begin();
-        row
+        captured.transpose().and(recorded.transpose()).map(drop)
     }
 
     /// Ends all captures and records; each is complete when this returns. `outcome` goes to the database of runs.

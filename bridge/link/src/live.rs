@@ -12,7 +12,7 @@ use hilrig_port::{
 };
 use hilrig_wire::{CoreSpec, LinkCore, RuleReport, character_time, frame_silence};
 
-use crate::{LinkError, LinkSpec};
+use crate::{Captures, LinkError, LinkSpec};
 
 /// Seconds that a rate is taken over.
 const RATE_WINDOW: usize = 5;
@@ -92,7 +92,12 @@ pub(crate) fn side_name(side: usize) -> &'static str {
 
 impl Live {
     /// Puts a link between two open ports.
-    pub fn open(spec: LinkSpec, carrier: Arc<Carrier>, ports: [OpenPort; 2]) -> Result<Self, LinkError> {
+    pub fn open(
+        spec: LinkSpec,
+        carrier: Arc<Carrier>,
+        ports: [OpenPort; 2],
+        captures: &Captures,
+    ) -> Result<Self, LinkError> {
         let far_ends = [far_end(&ports[0]), far_end(&ports[1])];
         let seed = spec.seed.unwrap_or_else(draw);
         let names = spec.urls().map(ToString::to_string);
@@ -108,11 +113,12 @@ impl Live {
             lines: spec.lines.into(),
             ..Default::default()
         };
-        let reader = points(&spec).map(|points| {
-            let (ours, reader) = tap(RING);
-            (options.tap, options.tap_points) = (Some(ours), points);
-            (reader, points)
-        });
+        let mut reader = None;
+        if let Some(points) = points(&spec) {
+            let (ours, theirs) = tap(RING);
+            (options.tap, options.tap_points) = (Some(ours.nudging(captures.nudge()?)), points);
+            reader = Some((theirs, points));
+        }
         let [a, b] = ports;
         let link = carrier
             .shard

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -169,6 +169,7 @@ impl LockFile {
 
     fn take_over(path: &Path) -> Result<Self, Held> {
         let failed = |e: io::Error| Held { pid: None, purpose: String::new(), error: Some(e) };
+        let patience = Instant::now() + PARTING;
         loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -181,7 +182,14 @@ impl LockFile {
                 .map_err(failed)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Err(holder(file)),
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let held = holder(file);
+                    if !held.pid.is_some_and(is_ending) || Instant::now() > patience {
+                        return Err(held);
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                    continue;
+                }
                 Err(e) => return Err(failed(e.into())),
             }
             // The owner before us may have removed the file between our open and our lock.
@@ -234,6 +242,14 @@ pub(crate) fn is_owned(path: &Path, terminal: u32) -> bool {
     // Without descriptors it is ending; with some and no such line this kernel does not tell.
     let untold = masters.is_empty() && !infos.is_empty();
     (untold && !is_left_behind(path)) || masters.iter().any(|n| n.trim().parse() == Ok(terminal))
+}
+
+/// How long a lock of a process that is ending is waited for.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Whether a process has ended, or has been killed and gives up its memory before its files and their locks.
+fn is_ending(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |text| text.is_empty())
 }
 
 fn holder(mut file: File) -> Held {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hilrig_bridge::{CaptureRow, LineWords, LinkSet, LinkSpec, RealTimeSpec};
-use hilrig_capture::CaptureSpec;
+use hilrig_capture::{CaptureSpec, Points};
 use hilrig_port::{PortUrl, Runtime};
 use hilrig_record::RunInfo;
 use hilrig_wire::{FaultRule, LinkCore, WireSpec};
@@ -188,16 +188,20 @@ fn carry(mut specs: Vec<LinkSpec>, args: &CarryArgs, json: bool) -> Result<ExitC
     dress(&mut specs, args)?;
     let capture = capture_spec(args)?;
     let to_stdout = args.capture.as_deref() == Some(Path::new("-"));
+    for spec in &mut specs {
+        // So that the first byte is in them.
+        spec.capture.clone_from(&capture);
+        spec.record = args.record.is_some() && args.shape.points == Points::Out;
+    }
     let interrupted = interrupt_flag()?;
     let failed = |e: hilrig_bridge::LinkError| Failure::infrastructure(e.to_string());
     let links =
         LinkSet::open(&specs, &runtime()?, &|| interrupted.load(Ordering::Relaxed)).map_err(failed)?;
-    if let Some(spec) = &capture {
-        links.capture(&[], spec, Path::new("")).map_err(failed)?;
-    }
-    if let Some(db) = &args.record {
-        links.record(&[], db, run_info(args, &specs)?).map_err(failed)?;
-    }
+    let record = match &args.record {
+        Some(db) => Some((db.as_path(), run_info(args, &specs)?)),
+        None => None,
+    };
+    links.capture(capture.as_ref().map(|spec| (spec, Path::new(""))), record).map_err(failed)?;
     announce(&links, args);
     let mut told = String::new();
     let mut failed_captures = 0;
