@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use hilrig_bridge::{Scenario, ScenarioState, Scenarios};
 use hilrig_contract::ContractError;
 use hilrig_port::Runtime;
-use hilrig_rigs::{Options, Plan, RigError, RigRun};
+use hilrig_rigs::{FileError, Options, Plan, RigRun};
 use serde_json::{Map, Value};
 
 use crate::foreground::{interrupt_flag, runtime};
@@ -67,8 +67,8 @@ impl Rigs {
 }
 
 /// What is wrong in a rig, with its lines where they are known.
-fn bad_rig(found: Option<&RigError>, text: String) -> ContractError {
-    ContractError::failed(found.map_or(text, RigError::lines)).with("reason", "badRig")
+fn bad_rig(found: Option<&FileError>, text: String) -> ContractError {
+    ContractError::failed(found.map_or(text, FileError::lines)).with("reason", "badRig")
 }
 
 fn file_of(root: &Path, name: &str) -> Result<PathBuf, ContractError> {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use hilrig_plc::{Exchange, Outcome as Ended, PollResult, Source};
+use hilrig_modbus::{Exchange, Outcome as Ended, PollResult, Source};
 use hilrig_port::Time;
 
 use crate::plan::{Action, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table, Test};
 use crate::report::{LimitResult, Measurement, Verdict};
 use crate::run::{Halt, Outcome, Run};
-use crate::words::show_time;
+use hilrig_files::show_time;
 
 /// How long the bytes that are under way may take to arrive once nothing is sent any more.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -315,7 +315,7 @@ fn beyond_text(limit: &LimitResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hilrig_plc::Values;
+    use hilrig_modbus::Values;
 
     fn result(sent: u64, took: u64) -> PollResult {
         PollResult {

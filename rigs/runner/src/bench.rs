@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use hilrig_plc::{
-    Exchange, Master, MasterStats, Outcome, Poll, PollResult, Results, Slave, Source, Timing, Unit,
+use hilrig_modbus::{
+    Exchange, Master, MasterStats, Outcome, Poll, PollResult, Results, Slave, Source, Timing,
 };
+use hilrig_points::{Plant, Shared, Unit};
 use hilrig_port::{
     Conduit, Flow, Format, LineSettings, Link, LinkOptions, OpenPort, PortSnapshot, PortStats, PortUrl,
     Runtime, SerialOptions, Shard, StationRef, Time,
@@ -250,14 +251,14 @@ impl<'p> Bench<'p> {
     pub fn cell(&self, sim: usize, table: Table, address: u16) -> Result<Option<u16>, Trouble> {
         let unit = self.plan.sims[sim].unit;
         Ok(self.shard.with_station(&self.sims[sim], |slave: &mut Slave, _, _| {
-            slave.unit(unit).and_then(|u| u.get(table.core(), address))
+            slave.plant().with(|p| p.unit(unit).and_then(|u| u.get(table.core(), address)))
         })?)
     }
 
     pub fn set_cell(&self, sim: usize, table: Table, address: u16, value: u16) -> Result<bool, Trouble> {
         let unit = self.plan.sims[sim].unit;
         Ok(self.shard.with_station(&self.sims[sim], |slave: &mut Slave, _, _| {
-            slave.unit_mut(unit).is_some_and(|u| u.set(table.core(), address, value))
+            slave.plant().with(|p| p.unit_mut(unit).is_some_and(|u| u.set(table.core(), address, value)))
         })?)
     }
 
@@ -476,9 +477,9 @@ fn slave(plan: &Plan, sim: &SimPlan) -> Result<Slave, Trouble> {
     for (table, address, value) in &sim.cells {
         unit.define(table.core(), *address, std::iter::once(*value)).map_err(wrong)?;
     }
-    let mut slave = Slave::new(timing(plan, sim.seat));
-    slave.add_unit(sim.unit, unit).map_err(wrong)?;
-    Ok(slave)
+    let mut data = Plant::default();
+    data.add_unit(sim.unit, unit).map_err(wrong)?;
+    Ok(Slave::new(timing(plan, sim.seat), Shared::new(data)))
 }
 
 fn poll(master: &MasterPlan, plan: &PollPlan) -> Result<Poll, Trouble> {

@@ -5,29 +5,20 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use hilrig_files::{Addresses, At, Entries, FileError, Number, Problems, TimeText, Values, known, read};
 use hilrig_port::{Format, PortUrl};
 use hilrig_wire::{CoreSpec, LinkCore, WireSpec};
 
-use crate::file::{Addresses, At, Entries, LinkEnds, Master, Poll, Port, RigFile, Sim, TimeText, Values};
+use crate::file::{LinkEnds, Master, Poll, Port, RigFile, Sim};
 use crate::plan::{LinkPlan, MasterPlan, Plan, PollPlan, PortKind, PortPlan, Seat, SimPlan, Table};
-use crate::problem::{Problems, RigError};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_EVERY: u64 = 100;
 const DEFAULT_REPLY: u64 = 500;
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// Names become part of file names.
-const LONGEST_NAME: usize = 40;
 
-pub(crate) fn check(text: &str, file: &str) -> Result<Plan, RigError> {
-    let mut problems = Problems::new(file, text);
-    let rig: RigFile = match toml::from_str(text) {
-        Ok(rig) => rig,
-        Err(e) => {
-            unreadable(&mut problems, &e);
-            return Err(problems.into_error());
-        }
-    };
+pub(crate) fn check(text: &str, file: &str) -> Result<Plan, FileError> {
+    let mut problems = Problems::new("rig", file, text);
+    let Some(rig) = read::<RigFile>(text, &mut problems) else { return Err(problems.into_error()) };
     let mut check = Check { problems, plan: empty_plan(file), taken: HashMap::new() };
     check.rig(&rig);
     if !check.problems.is_empty() {
@@ -52,42 +43,6 @@ fn empty_plan(file: &str) -> Plan {
     }
 }
 
-/// A syntax or type error, which ends the reading.
-fn unreadable(problems: &mut Problems<'_>, error: &toml::de::Error) {
-    let span = error.span().unwrap_or(0..0);
-    let text = error.message().trim();
-    let (what, expected) = text.split_once(", expected ").unwrap_or((text, ""));
-    let expected = expected.trim_start_matches("one of ").replace('`', "");
-    let (message, label, help) = if text.starts_with("wanted exactly 1 element") {
-        let help = "write one [[step]] for each step, and either `pair` or `url` for a port";
-        ("not exactly one key".to_owned(), "exactly one key is wanted here".to_owned(), help.to_owned())
-    } else if let Some(found) = what.strip_prefix("invalid type: ") {
-        let wanted = if expected == "i64" { "a whole number" } else { expected.as_str() };
-        let found = match found.split(' ').next() {
-            Some("string") => "text",
-            Some("integer") => "a whole number",
-            Some("floating") => "a number with a fraction",
-            Some("boolean") => "true or false",
-            Some("map") => "a table",
-            Some("sequence") => "a list",
-            _ => found,
-        };
-        (format!("this should be {wanted}"), format!("this is {found}"), String::new())
-    } else if let Some(name) = what.strip_prefix("unknown field ").or(what.strip_prefix("unknown variant ")) {
-        // A key of an enum and its name as a text come with the same words.
-        let kind = if problems.text_at(&span).starts_with(['"', '\'']) { "value" } else { "key" };
-        (
-            format!("unknown {kind} {name}"),
-            format!("no such {kind}"),
-            format!("known here: {}", expected.replace(" or ", ", ")),
-        )
-    } else {
-        let wanted = if expected.is_empty() { String::new() } else { format!("expected {expected}") };
-        (what.replace("missing field", "missing key"), "here".to_owned(), wanted)
-    };
-    problems.add(&span, message, label).help = Some(help).filter(|h| !h.is_empty());
-}
-
 pub(crate) struct Check<'a> {
     pub problems: Problems<'a>,
     pub plan: Plan,
@@ -95,25 +50,15 @@ pub(crate) struct Check<'a> {
     taken: HashMap<(usize, usize), Range<usize>>,
 }
 
-/// `known ports: a, b`, or that there are none.
-pub(crate) fn known<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> String {
-    let names: Vec<&str> = names.collect();
-    if names.is_empty() {
-        format!("the rig has no {what}")
-    } else {
-        format!("known {what}: {}", names.join(", "))
-    }
-}
-
 impl Check<'_> {
     fn rig(&mut self, rig: &RigFile) {
-        self.name(&rig.name);
+        self.problems.name(&rig.name);
         self.plan.name.clone_from(&rig.name.value);
         if let Some(seed) = &rig.seed {
-            self.plan.seed = self.number(seed, 0..=i64::MAX, "a seed") as u64;
+            self.plan.seed = self.problems.number(seed, 0..=i64::MAX, "a seed") as u64;
         }
         if let Some(timeout) = &rig.timeout {
-            self.plan.timeout = self.time(timeout, DEFAULT_TIMEOUT);
+            self.plan.timeout = self.problems.time(timeout, DEFAULT_TIMEOUT);
         }
         self.each(&rig.ports, Self::port);
         self.each(&rig.sim, Self::sim);
@@ -124,23 +69,18 @@ impl Check<'_> {
 
     fn each<T>(&mut self, entries: &Entries<T>, one: fn(&mut Self, &At<String>, &At<T>)) {
         for (name, entry) in &entries.0 {
-            self.name(name);
+            self.problems.name(name);
             one(self, name, entry);
-        }
-    }
-
-    fn name(&mut self, name: &At<String>) {
-        let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.value.is_empty() || name.value.len() > LONGEST_NAME || !name.value.chars().all(good) {
-            let label = format!("1 to {LONGEST_NAME} letters, digits, - and _");
-            self.problems.add(&name.span, "this cannot be a name", label);
         }
     }
 
     fn port(&mut self, name: &At<String>, port: &At<Port>) {
         let kind = match &port.value {
             Port::Pair(pair) => {
-                let baud = pair.baud.as_ref().map_or(9600, |b| self.number(b, 50..=4_000_000, "a baud rate"));
+                let baud = pair
+                    .baud
+                    .as_ref()
+                    .map_or(9600, |b| self.problems.number(b, 50..=4_000_000, "a baud rate"));
                 let format = pair.format.as_ref().map_or_else(Format::default, |text| {
                     text.value.parse().unwrap_or_else(|why: String| {
                         let label = why.split_once("; ").map_or(why.as_str(), |(_, form)| form);
@@ -210,7 +150,7 @@ impl Check<'_> {
 
     fn cells(&mut self, table: Table, key: &At<String>, values: &At<Values>) -> Vec<(u16, u16)> {
         let addresses = At { value: Addresses::Text(key.value.clone()), span: key.span.clone() };
-        let Some((first, last)) = self.addresses(&addresses) else { return vec![] };
+        let Some((first, last)) = self.problems.addresses(&addresses) else { return vec![] };
         match &values.value {
             Values::One(n) => {
                 let value = self.cell_value(table, &At { value: n.0, span: values.span.clone() });
@@ -227,7 +167,7 @@ impl Check<'_> {
                     self.problems.add(&values.span, "the list is too long", "addresses end at 65535");
                     return vec![];
                 }
-                let cell = |(i, n): (usize, &At<crate::file::Number>)| {
+                let cell = |(i, n): (usize, &At<Number>)| {
                     let value = At { value: n.value.0, span: n.span.clone() };
                     (first + i as u16, self.cell_value(table, &value))
                 };
@@ -259,7 +199,7 @@ impl Check<'_> {
         let unit = self.unit(master.unit.as_ref());
         let mut polls = Vec::new();
         for (name, poll) in &master.poll.0 {
-            self.name(name);
+            self.problems.name(name);
             polls.push(self.poll(name, poll));
         }
         self.plan.masters.push(MasterPlan { name: name.value.clone(), seat, unit, polls });
@@ -278,7 +218,7 @@ impl Check<'_> {
         .collect();
         let (mut table, mut first, mut count) = (Table::Holding, 0, 1);
         if let [(only, addresses)] = given[..] {
-            if let Some((from, to)) = self.addresses(addresses) {
+            if let Some((from, to)) = self.problems.addresses(addresses) {
                 let wanted = u32::from(to - from) + 1;
                 if wanted > only.most_at_once() {
                     let label = format!("{wanted}; one request reads {} at most", only.most_at_once());
@@ -292,7 +232,7 @@ impl Check<'_> {
         }
         let time = |check: &mut Self, text: &Option<At<TimeText>>, default: u64| {
             let default = Duration::from_millis(default);
-            text.as_ref().map_or(default, |t| check.time(t, default))
+            text.as_ref().map_or(default, |t| check.problems.time(t, default))
         };
         PollPlan {
             name: name.value.clone(),
@@ -301,13 +241,16 @@ impl Check<'_> {
             count,
             every: time(self, &poll.every, DEFAULT_EVERY),
             timeout: time(self, &poll.timeout, DEFAULT_REPLY),
-            retries: poll.retries.as_ref().map_or(0, |n| self.number(n, 0..=100, "a number of retries"))
+            retries: poll
+                .retries
+                .as_ref()
+                .map_or(0, |n| self.problems.number(n, 0..=100, "a number of retries"))
                 as u16,
         }
     }
 
     fn unit(&mut self, unit: Option<&At<i64>>) -> u8 {
-        unit.map_or(1, |unit| self.number(unit, 1..=247, "a unit id")) as u8
+        unit.map_or(1, |unit| self.problems.number(unit, 1..=247, "a unit id")) as u8
     }
 
     /// Finds the port or end that `text` names, and takes it.
@@ -353,87 +296,12 @@ impl Check<'_> {
         }
     }
 
-    /// `0` or `"0..9"`, both ends included.
-    fn addresses(&mut self, at: &At<Addresses>) -> Option<(u16, u16)> {
-        let parse = |s: &str| s.trim().parse::<i64>().ok();
-        let range = match &at.value {
-            Addresses::One(n) => Some((*n, *n)),
-            Addresses::Text(text) => match text.split_once("..") {
-                Some((first, last)) => parse(first).zip(parse(last)),
-                None => parse(text).map(|n| (n, n)),
-            },
-        };
-        let wrong = match range {
-            None => "write an address such as 0, or a range such as \"0..9\" (both ends included)".to_owned(),
-            Some((first, last)) => match (u16::try_from(first), u16::try_from(last)) {
-                (Ok(first), Ok(last)) if first <= last => return Some((first, last)),
-                (Ok(_), Ok(_)) => "the first address is above the last".to_owned(),
-                _ => "addresses go from 0 to 65535".to_owned(),
-            },
-        };
-        self.problems.add(&at.span, "this is not an address", wrong);
-        None
-    }
-
-    pub fn address(&mut self, at: &At<i64>) -> u16 {
-        self.number(at, 0..=65_535, "an address") as u16
-    }
-
     pub fn cell_value(&mut self, table: Table, at: &At<i64>) -> u16 {
         let (range, what) = if table.is_bits() {
             (0..=1, "the value of a bit")
         } else {
             (0..=65_535, "the value of a register")
         };
-        self.number(at, range, what) as u16
+        self.problems.number(at, range, what) as u16
     }
-
-    /// Checks a range; answers its start when the number is outside.
-    pub fn number(&mut self, at: &At<i64>, range: std::ops::RangeInclusive<i64>, what: &str) -> i64 {
-        if range.contains(&at.value) {
-            return at.value;
-        }
-        let (low, high) = (*range.start(), *range.end());
-        let label = if high == i64::MAX {
-            format!("{what} is {low} or more")
-        } else {
-            format!("{what} is a whole number from {low} to {high}")
-        };
-        self.problems.add(&at.span, format!("{} is out of range", at.value), label);
-        low
-    }
-
-    /// Answers `instead` when it is wrong.
-    pub fn time(&mut self, at: &At<TimeText>, instead: Duration) -> Duration {
-        match parse_time(&at.value.0) {
-            Some(time) if time.is_zero() => {
-                self.problems.add(&at.span, "no time at all", "this must be longer than zero");
-            }
-            Some(time) if time > LONGEST => {
-                self.problems.add(&at.span, "too long a time", "24 hours (1440min) at most");
-            }
-            Some(time) => return time,
-            None => {
-                let label = "write a number and us, ms, s or min, for example \"10ms\" or \"1.5s\"";
-                self.problems.add(&at.span, format!("`{}` is not a time", at.value.0), label);
-            }
-        }
-        instead
-    }
-}
-
-fn parse_time(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = text.split_at(digits);
-    let scale = match unit.trim() {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "min" => 60.0,
-        _ => return None,
-    };
-    if number.starts_with('.') || number.ends_with('.') {
-        return None;
-    }
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * scale).ok()
 }

@@ -7,7 +7,6 @@ mod bench;
 mod check;
 mod file;
 mod plan;
-mod problem;
 mod report;
 mod run;
 mod steps;
@@ -15,8 +14,8 @@ mod words;
 
 pub use background::{RigRun, RigSnapshot};
 pub use file::schema;
+pub use hilrig_files::{FileError, render};
 pub use plan::Plan;
-pub use problem::{Problem, RigError, render};
 pub use report::{
     BytesResult, FaultResult, FiringResult, LimitResult, Measurement, RunResult, StationResult, StepResult,
     Verdict, result_schema,

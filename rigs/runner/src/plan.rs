@@ -7,7 +7,7 @@ use std::time::Duration;
 use hilrig_port::{Format, PortUrl};
 use hilrig_wire::{FaultRule, WireSpec};
 
-use crate::problem::RigError;
+use hilrig_files::FileError;
 
 /// A checked rig, ready to run any number of times.
 #[derive(Debug, Clone)]
@@ -32,8 +32,8 @@ impl Plan {
     /// All that is wrong, with the places in the file.
     pub fn load(path: &Path) -> Result<Self, miette::Report> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|e| RigError::unreadable(&name, &e))?;
-        let text = String::from_utf8(bytes).map_err(|e| RigError::not_text(&name, &e))?;
+        let bytes = std::fs::read(path).map_err(|e| FileError::unreadable("rig", &name, &e))?;
+        let text = String::from_utf8(bytes).map_err(|e| FileError::not_text("rig", &name, &e))?;
         Self::parse(&text, &name)
     }
 
@@ -117,12 +117,12 @@ impl Table {
     }
 
     /// The same in the words of the Modbus cores.
-    pub fn core(self) -> hilrig_plc::Table {
+    pub fn core(self) -> hilrig_points::Table {
         match self {
-            Self::Holding => hilrig_plc::Table::HoldingRegisters,
-            Self::Input => hilrig_plc::Table::InputRegisters,
-            Self::Coils => hilrig_plc::Table::Coils,
-            Self::Discrete => hilrig_plc::Table::DiscreteInputs,
+            Self::Holding => hilrig_points::Table::HoldingRegisters,
+            Self::Input => hilrig_points::Table::InputRegisters,
+            Self::Coils => hilrig_points::Table::Coils,
+            Self::Discrete => hilrig_points::Table::DiscreteInputs,
         }
     }
 

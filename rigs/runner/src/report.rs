@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::plan::Plan;
-use crate::words::show_time;
+use hilrig_files::show_time;
 
 const RESULT_VERSION: u32 = 1;
 

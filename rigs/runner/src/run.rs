@@ -4,13 +4,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use hilrig_plc::PollResult;
+use hilrig_modbus::PollResult;
 use hilrig_port::{Runtime, Time};
 
 use crate::bench::{Bench, Trouble};
 use crate::plan::{FaultPlan, Plan};
 use crate::report::{FaultResult, FiringResult, Measurement, RunResult, StepResult, Verdict};
-use crate::words::show_time;
+use hilrig_files::show_time;
 
 /// How often a waiting step looks.
 const TICK: Duration = Duration::from_millis(2);

@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use hilrig_files::{At, Number, known, show_time};
 use hilrig_wire::{FaultRule, LinkCore, When};
 
-use crate::check::{Check, known};
-use crate::file::{At, Claim, CountLimit, Inject, Measure, Number, RigFile, Set, Step, TimeLimit};
+use crate::check::Check;
+use crate::file::{Claim, CountLimit, Inject, Measure, RigFile, Set, Step, TimeLimit};
 use crate::plan::{
     Action, Count, FaultPlan, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table, Test,
 };
-use crate::words::show_time;
 
 const DEFAULT_WRITE: Duration = Duration::from_secs(1);
 
@@ -43,7 +43,7 @@ impl Check<'_> {
     fn step(&mut self, step: &At<Step>) {
         let (span, kind, action) = match &step.value {
             Step::Wait(at) => {
-                let time = self.time(at, Duration::ZERO);
+                let time = self.problems.time(at, Duration::ZERO);
                 if time > self.plan.timeout {
                     let label =
                         format!("longer than the whole run may take ({})", show_time(self.plan.timeout));
@@ -75,7 +75,7 @@ impl Check<'_> {
             self.problems.add(&claim.span, "an expectation needs a time limit", label);
             return None;
         };
-        let within = self.time(within, Duration::ZERO);
+        let within = self.problems.time(within, Duration::ZERO);
         Some(Action::Expect { subject: subject?, test: test?, within })
     }
 
@@ -242,7 +242,7 @@ impl Check<'_> {
     }
 
     fn has_cell(&mut self, sim: usize, table: Table, at: At<i64>) -> Option<u16> {
-        let address = self.address(&at);
+        let address = self.problems.address(&at);
         let plan = &self.plan.sims[sim];
         if plan.cells.iter().any(|(t, a, _)| (*t, *a) == (table, address)) {
             return Some(address);
@@ -321,7 +321,7 @@ impl Check<'_> {
         let link = self.link_named(&inject.link);
         let mut when = inject.when.clone();
         if let Some(count) = &inject.count {
-            when.count = Some(self.number(count, 1..=1_000_000, "a number of times") as u64);
+            when.count = Some(self.problems.number(count, 1..=1_000_000, "a number of times") as u64);
         } else if when == When::default() {
             when.count = Some(1);
         }
@@ -346,8 +346,9 @@ impl Check<'_> {
     fn measure(&mut self, at: &At<Box<Measure>>) -> Option<Action> {
         let measure = &*at.value;
         let poll = self.poll_named(&measure.rtt);
-        let count = self.number(&measure.count, 1..=1_000_000, "a number of round trips") as u64;
-        let within = measure.within.as_ref().map_or(self.plan.timeout, |w| self.time(w, Duration::MAX));
+        let count = self.problems.number(&measure.count, 1..=1_000_000, "a number of round trips") as u64;
+        let within =
+            measure.within.as_ref().map_or(self.plan.timeout, |w| self.problems.time(w, Duration::MAX));
         let mut limits = Vec::new();
         let times =
             [(Limited::P50, &measure.p50), (Limited::P99, &measure.p99), (Limited::Max, &measure.max)];
@@ -379,15 +380,16 @@ impl Check<'_> {
     }
 
     fn time_limit(&mut self, of: Limited, limit: &TimeLimit) -> LimitPlan {
-        let mut nanos = |at, wrong| u64::try_from(self.time(at, wrong).as_nanos()).unwrap_or(u64::MAX);
+        let mut nanos =
+            |at, wrong| u64::try_from(self.problems.time(at, wrong).as_nanos()).unwrap_or(u64::MAX);
         let max = nanos(&limit.max, Duration::MAX);
         let marginal = limit.marginal.as_ref().map(|at| (nanos(at, Duration::ZERO), &at.span));
         self.limit(of, max, marginal)
     }
 
     fn count_limit(&mut self, limit: &CountLimit) -> LimitPlan {
-        let max = self.number(&limit.max, 0..=1_000_000, "a limit of losses") as u64;
-        let number = |at: &At<i64>| self.number(at, 0..=1_000_000, "a limit of losses") as u64;
+        let max = self.problems.number(&limit.max, 0..=1_000_000, "a limit of losses") as u64;
+        let number = |at: &At<i64>| self.problems.number(at, 0..=1_000_000, "a limit of losses") as u64;
         let marginal = limit.marginal.as_ref().map(number).zip(limit.marginal.as_ref().map(|at| &at.span));
         self.limit(Limited::Loss, max, marginal)
     }
@@ -417,10 +419,11 @@ impl Check<'_> {
                 Some(Action::SetSim { sim, table, address, value: value? })
             }
             (None, Some(name)) => {
-                let within = set.within.as_ref().map_or(DEFAULT_WRITE, |w| self.time(w, DEFAULT_WRITE));
+                let within =
+                    set.within.as_ref().map_or(DEFAULT_WRITE, |w| self.problems.time(w, DEFAULT_WRITE));
                 let master = self.master_named(name)?;
                 let (table, at) = cell?;
-                let address = self.address(&at);
+                let address = self.problems.address(&at);
                 if matches!(table, Table::Input | Table::Discrete) {
                     let label = "Modbus writes holding registers and coils only";
                     self.problems.add(&at.span, "a master cannot write this", label);

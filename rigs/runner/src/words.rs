@@ -1,7 +1,6 @@
 //! A checked rig in words, as progress, results and reports show it.
 
-use std::time::Duration;
-
+use hilrig_files::show_time;
 use hilrig_wire::{Effect, Way};
 
 use crate::plan::{Action, FaultPlan, Plan, Subject, Test};
@@ -87,26 +86,6 @@ impl std::fmt::Display for Test {
             Self::In(low, high) => write!(f, "in {low}..{high}"),
         }
     }
-}
-
-/// A time as people read it: three figures, a fitting unit.
-pub(crate) fn show_time(time: Duration) -> String {
-    let us = time.as_nanos() as f64 / 1000.0;
-    let (value, unit) = match us {
-        us if us < 1000.0 => (us, "us"),
-        us if us < 1_000_000.0 => (us / 1000.0, "ms"),
-        us => (us / 1_000_000.0, "s"),
-    };
-    let digits = if value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
-    let text = format!("{value:.digits$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text} {unit}")
 }
 
 /// An effect as the file writes it.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use hilrig_rigs::{Plan, RigError, render};
+use hilrig_rigs::{FileError, Plan, render};
 use proptest::prelude::*;
 
 const GOOD: &str = include_str!("../../first.toml");
@@ -45,7 +45,7 @@ fn wrong(text: &str) -> String {
 fn broken(from: &str, to: &str) -> Vec<String> {
     assert!(SMALL.contains(from), "{from:?} is not in the small rig");
     let report = Plan::parse(&SMALL.replacen(from, to, 1), "x.toml").expect_err("this should be wrong");
-    let error = report.downcast_ref::<RigError>().unwrap();
+    let error = report.downcast_ref::<FileError>().unwrap();
     error.problems.iter().map(|p| format!("{}:{} {}; {}", p.line, p.column, p.message, p.label)).collect()
 }
 
@@ -85,7 +85,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
         .replace("m.x\", address", "m.y\", address");
     let shown = wrong(&text);
     let wanted = [
-        "the rig x.toml cannot be run: 5 problems",
+        "the rig x.toml cannot be used: 5 problems",
         "7 is out of range",
         "`9E1` is not a character format",
         "unknown port `z`",
@@ -338,7 +338,7 @@ fn a_fault_is_injected_before_it_is_named_and_once() {
     let inject =
         "[[step]]\ninject = { name = \"f\", link = \"l\", fault = \"drop\", direction = \"a->b\" }\n";
     let early = SMALL.replace(inject, "[[step]]\nassert = { fault = \"f\", equals = 1 }\n") + inject;
-    assert!(wrong(&early).contains("the rig has no faults injected before this step"));
+    assert!(wrong(&early).contains("there are no faults injected before this step"));
     let twice = SMALL.to_owned() + inject;
     assert!(wrong(&twice).contains("the name is taken in line 18"));
 }
@@ -363,7 +363,7 @@ fn a_file_that_cannot_be_read_is_named() {
 #[test]
 fn one_line_forms_name_file_line_and_column() {
     let report = Plan::parse(&SMALL.replace("q.b", "z.b"), "rigs/x.toml").unwrap_err();
-    let lines = report.downcast_ref::<RigError>().unwrap().lines();
+    let lines = report.downcast_ref::<FileError>().unwrap().lines();
     assert_eq!(lines, "rigs/x.toml:14:8: unknown port `z`: no such port");
 }
 

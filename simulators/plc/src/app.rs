@@ -8,11 +8,12 @@ use hilrig_contract::{
     ActionDescriptor, App, AppSpec, AppStatus, ArgDescriptor, Call, ContractError, ErrorCode, Job,
     RunIdentity, ValueKind,
 };
+use hilrig_modbus::{Slave, SlaveStats};
+use hilrig_points::{Plant, Shared, Unit};
 use hilrig_port::{OpenPort, PortError, PortState, PortStats, Runtime, Shard, StationRef};
 use serde_json::{Map, Value, json};
 
-use crate::config::{PLACE, Plan, SETTING, keys, place, plan, setting};
-use crate::slave::{Slave, SlaveStats};
+use crate::config::{PLACE, Plan as Wanted, SETTING, keys, place, plan, setting};
 
 /// What is known of the app without running it.
 pub fn spec() -> AppSpec {
@@ -143,7 +144,7 @@ impl PlcApp {
             ))
             .with("reason", "notInThisVersion"));
         }
-        let Plan { url, baud, format, timing, unit_id, unit } = plan(call.config)?;
+        let Wanted { url, baud, format, timing, unit_id, unit } = plan(call.config)?;
         let profile = call.config.text("profile");
         if profile == "sim" && !url.is_virtual() {
             return Err(ContractError::failed(format!(
@@ -151,8 +152,9 @@ impl PlcApp {
             ))
             .with("reason", "realPort"));
         }
-        let mut slave = Slave::new(timing);
-        slave.add_unit(unit_id, unit).map_err(|e| ContractError::failed(e.to_string()))?;
+        let mut plant = Plant::default();
+        plant.add_unit(unit_id, unit).map_err(|e| ContractError::failed(e.to_string()))?;
+        let slave = Slave::new(timing, Shared::new(plant));
         let stats = slave.stats();
         let failed = |e: PortError| match call.job.stop() {
             Some(stop) => ContractError::from(stop),
@@ -198,12 +200,9 @@ impl PlcApp {
     }
 
     /// Runs `f` on the data of the running unit.
-    fn with_unit<R: Send>(
-        &self,
-        f: impl FnOnce(&mut crate::data::Unit) -> R + Send,
-    ) -> Result<R, ContractError> {
+    fn with_unit<R: Send>(&self, f: impl FnOnce(&mut Unit) -> R + Send) -> Result<R, ContractError> {
         let run = self.run().ok_or_else(|| ContractError::failed("nothing runs: run_start first"))?;
-        let unit = |slave: &mut Slave| slave.unit_mut(run.unit_id).map(f);
+        let unit = |slave: &mut Slave| slave.plant().with(|plant| plant.unit_mut(run.unit_id).map(f));
         run.shard
             .with_station::<Slave, _>(&run.station, |slave, _, _| unit(slave))
             .map_err(|e| ContractError::failed(e.to_string()))?

@@ -6,10 +6,8 @@ use hilrig_contract::{ConfigTree, Stop};
 use hilrig_port::PortUrl;
 
 use super::*;
-use crate::data::Table;
-use crate::exchange::{Exchange, Outcome, Poll, PollResult};
-use crate::master::Master;
-use crate::rtu::Timing;
+use hilrig_modbus::{Exchange, Master, Outcome, Poll, PollResult, Timing};
+use hilrig_points::Table;
 
 #[derive(Default)]
 struct TestJob {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use hilrig_contract::{ConfigKey, ConfigTree, ContractError, ErrorCode, ValueKind};
+use hilrig_modbus::Timing;
+use hilrig_modbus::rtu::MAX_UNIT;
+use hilrig_points::{Table, Unit};
 use hilrig_port::{Format, PortUrl};
 use serde_json::Value;
-
-use crate::data::{Table, Unit};
-use crate::rtu::{MAX_UNIT, Timing};
 
 /// A table, what it is called in actions, and its config keys. Registers count up from `value` in steps of `step`.
 struct Keys {

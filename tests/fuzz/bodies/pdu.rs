@@ -2,8 +2,10 @@
 //!
 //! The input is a request PDU, or a length byte below 16, a request PDU of that length and a reply PDU.
 
-use hilrig_plc::pdu::{MAX_PDU, Reply, Request, match_reply};
-use hilrig_plc::{Table, Unit};
+use hilrig_modbus::pdu::{MAX_PDU, Reply, Request, match_reply};
+use hilrig_modbus::respond::answer;
+use hilrig_points::{Plant, Table, Unit};
+use hilrig_port::Time;
 
 pub fn run(data: &[u8]) {
     if let Some((&len, rest)) =
@@ -21,7 +23,9 @@ pub fn run(data: &[u8]) {
         assert!(unit.define(table, 0xFF00, 0..256).is_ok());
     }
     let mut out = [0; MAX_PDU];
-    let (len, exception) = unit.answer(request, &mut out);
+    let mut plant = Plant::default();
+    assert!(plant.add_unit(1, unit).is_ok());
+    let (len, exception) = answer(&mut plant, Time(0), 1, request, &mut out);
     assert_eq!(out[0] & 0x7F, request[0] & 0x7F);
     match Request::decode(request) {
         Ok(decoded) => {

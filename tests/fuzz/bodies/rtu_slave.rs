@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use hilrig_plc::crc::crc16;
-use hilrig_plc::{Exchange, Slave, Table, Timing, Unit};
+use hilrig_modbus::crc::crc16;
+use hilrig_modbus::{Exchange, Slave, Timing};
+use hilrig_points::{Plant, Shared, Table, Unit};
 use hilrig_port::{Station, Time, Tx};
 
 /// Replies up to `end`, and how many there were.
@@ -26,14 +27,15 @@ fn wait(slave: &mut Slave, now: &mut Time, time: Duration, tx: &mut Tx) -> usize
 
 pub fn run(data: &[u8]) {
     let Ok(format) = "8E1".parse() else { return };
-    let mut slave = Slave::new(Timing::new(19200, format));
+    let mut plant = Plant::default();
     for id in [1, 17] {
         let mut unit = Unit::new();
         for table in Table::ALL {
             assert!(unit.define(table, 0, 0..32).is_ok());
         }
-        assert!(slave.add_unit(id, unit).is_ok());
+        assert!(plant.add_unit(id, unit).is_ok());
     }
+    let mut slave = Slave::new(Timing::new(19200, format), Shared::new(plant));
     let (mut now, mut tx, mut rest) = (Time(1_000_000_000), Tx::default(), data);
     while let [pause, len, tail @ ..] = rest {
         wait(&mut slave, &mut now, Duration::from_micros(64 * u64::from(*pause)), &mut tx);

@@ -1,7 +1,7 @@
+use hilrig_points::{Plant, Table, Unit, UnitError};
 use proptest::prelude::*;
 
 use super::*;
-use crate::data::Table;
 
 /// Units 1 and 3 of a slave at 19200 baud on a line where nothing takes time, and what it says.
 struct Bench {
@@ -17,13 +17,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 impl Bench {
     fn new() -> Self {
-        let mut slave = Slave::new(Timing::new(19200, "8E1".parse().unwrap()));
+        let mut plant = Plant::default();
         for id in [1, 3] {
             let mut unit = Unit::new();
             unit.define(Table::HoldingRegisters, 0, (0..200).map(|i| i + 1000 * u16::from(id))).unwrap();
             unit.define(Table::Coils, 0, (0..2000).map(|i| i % 2)).unwrap();
-            slave.add_unit(id, unit).unwrap();
+            plant.add_unit(id, unit).unwrap();
         }
+        let slave = Slave::new(Timing::new(19200, "8E1".parse().unwrap()), Shared::new(plant));
         Self { slave, now: Time(1_000_000), tx: Tx::default(), said: Vec::new() }
     }
 
@@ -270,9 +271,9 @@ fn broadcasts_are_obeyed_and_not_answered() {
     let mut b = Bench::new();
     b.send(&adu(0, &[6, 0, 0, 0, 42])).send(&adu(0, &[16, 0, 1, 0, 1, 2, 0, 43])).silent();
     for id in [1, 3] {
-        let unit = b.slave.unit(id).unwrap();
-        assert_eq!(unit.get(Table::HoldingRegisters, 0), Some(42));
-        assert_eq!(unit.get(Table::HoldingRegisters, 1), Some(43));
+        let get =
+            |address| b.slave.plant().with(|p| p.unit(id).unwrap().get(Table::HoldingRegisters, address));
+        assert_eq!([get(0), get(1)], [Some(42), Some(43)]);
     }
     b.send(&adu(0, &[3, 0, 0, 0, 1])).send(&adu(0, &[0x42])).send(&adu(0, &[6, 9, 9, 0, 1])).silent();
     assert_eq!(b.totals().broadcasts, 5);
@@ -371,16 +372,18 @@ fn a_stalled_line_is_counted() {
 
 #[test]
 fn wrong_unit_ids_are_refused() {
-    let mut b = Bench::new();
-    assert_eq!(b.slave.add_unit(0, Unit::new()), Err(UnitError::Id { id: 0 }));
-    assert_eq!(b.slave.add_unit(248, Unit::new()), Err(UnitError::Id { id: 248 }));
-    assert_eq!(b.slave.add_unit(3, Unit::new()), Err(UnitError::Twice { id: 3 }));
-    for id in (1..=247).filter(|id| ![1, 3].contains(id)) {
-        b.slave.add_unit(id, Unit::new()).unwrap();
+    let mut plant = Plant::default();
+    plant.add_unit(3, Unit::new()).unwrap();
+    assert_eq!(plant.add_unit(0, Unit::new()), Err(UnitError::Id { id: 0 }));
+    assert_eq!(plant.add_unit(248, Unit::new()), Err(UnitError::Id { id: 248 }));
+    assert_eq!(plant.add_unit(3, Unit::new()), Err(UnitError::Twice { id: 3 }));
+    for id in (1..=247).filter(|id| *id != 3) {
+        plant.add_unit(id, Unit::new()).unwrap();
     }
+    let mut b = Bench::new();
+    b.slave = Slave::new(b.slave.timing, Shared::new(plant));
     b.send(&read(247, 1));
     assert_eq!(b.replies(), [adu(247, &[0x83, 2])]);
-    b.alive();
 }
 
 /// Traffic as a mutation may leave it.

@@ -1,4 +1,4 @@
-//! A Modbus RTU slave on one line: several units, each with data of its own. Answers what is meant for them,
+//! A Modbus RTU slave on one line: all units of a plant. Answers what is meant for them,
 //! understands what is not, and stays silent about everything else.
 //!
 //! A reply leaves t3.5 after the last byte that was heard, and only while it is the answer to the last request on
@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hilrig_points::Shared;
 use hilrig_port::{LineEvent, Station, Time, Tx};
 
 use crate::counters::counters;
-use crate::data::{Unit, UnitError};
 use crate::pdu::{EXCEPTION, Exception, MAX_PDU};
-use crate::rtu::{BROADCAST, Chunk, Form, Framer, MAX_FRAME, MAX_UNIT, Timing, frame};
+use crate::respond::answer;
+use crate::rtu::{BROADCAST, Chunk, Form, Framer, MAX_FRAME, Timing, frame};
 
 counters! {
     /// Live counters of a [`Slave`].
@@ -61,9 +62,9 @@ struct Awaited {
 /// A Modbus RTU slave. Put it on a port with `Shard::add_station`, reach its data through `Shard::with_station`.
 #[derive(Debug)]
 pub struct Slave {
-    units: Vec<Unit>,
-    /// Place in `units` of a unit id.
-    index: [Option<u8>; 256],
+    plant: Shared,
+    /// Which unit ids are answered here.
+    ours: [bool; 256],
     framer: Framer,
     timing: Timing,
     response_time: Duration,
@@ -76,11 +77,13 @@ pub struct Slave {
 }
 
 impl Slave {
-    /// A slave without units: it listens only.
-    pub fn new(timing: Timing) -> Self {
+    /// A slave that answers for all units of a plant; without any, it listens only.
+    pub fn new(timing: Timing, plant: Shared) -> Self {
+        let mut ours = [false; 256];
+        plant.with(|plant| plant.unit_ids().for_each(|id| ours[usize::from(id)] = true));
         Self {
-            units: Vec::new(),
-            index: [None; 256],
+            plant,
+            ours,
             framer: Framer::new(&timing),
             timing,
             response_time: Duration::from_secs(1),
@@ -99,30 +102,9 @@ impl Slave {
         self
     }
 
-    /// Serves a unit id, 1 to 247.
-    ///
-    /// # Errors
-    /// The id is out of range or served already.
-    pub fn add_unit(&mut self, id: u8, unit: Unit) -> Result<(), UnitError> {
-        if !(1..=MAX_UNIT).contains(&id) {
-            return Err(UnitError::Id { id });
-        }
-        if self.index[usize::from(id)].is_some() {
-            return Err(UnitError::Twice { id });
-        }
-        self.index[usize::from(id)] = Some(self.units.len() as u8);
-        self.units.push(unit);
-        Ok(())
-    }
-
-    /// The data of a unit.
-    pub fn unit(&self, id: u8) -> Option<&Unit> {
-        self.index[usize::from(id)].map(|i| &self.units[usize::from(i)])
-    }
-
-    /// The data of a unit, to change it.
-    pub fn unit_mut(&mut self, id: u8) -> Option<&mut Unit> {
-        self.index[usize::from(id)].map(|i| &mut self.units[usize::from(i)])
+    /// The data that it answers from.
+    pub fn plant(&self) -> &Shared {
+        &self.plant
     }
 
     /// The counters; readable from anywhere while the slave runs.
@@ -169,7 +151,7 @@ impl Slave {
     /// A frame that only silence has ended: of a length that its function code does not announce.
     fn silent_frame(&mut self, now: Time) {
         let (unit, function) = (self.framer.frame()[0], self.framer.frame()[1]);
-        let ours = self.index[usize::from(unit)].is_some();
+        let ours = self.ours[usize::from(unit)];
         if unit == BROADCAST || (ours && function < EXCEPTION) {
             self.request(now);
         } else if ours {
@@ -193,13 +175,16 @@ impl Slave {
             self.stats.broadcasts.add(1);
             // Reads have no meaning without a reply.
             if matches!(function, 5 | 6 | 15 | 16) {
-                for data in &mut self.units {
-                    data.answer(self.framer.pdu(), &mut pdu);
-                }
+                self.plant.with(|plant| {
+                    for id in (1..=u8::MAX).filter(|id| self.ours[usize::from(*id)]) {
+                        answer(plant, now, id, self.framer.pdu(), &mut pdu);
+                    }
+                });
             }
-        } else if let Some(i) = self.index[usize::from(unit)] {
+        } else if self.ours[usize::from(unit)] {
             self.stats.requests.add(1);
-            let (len, exception) = self.units[usize::from(i)].answer(self.framer.pdu(), &mut pdu);
+            let (len, exception) =
+                self.plant.with(|plant| answer(plant, now, unit, self.framer.pdu(), &mut pdu));
             match exception {
                 None => {}
                 Some(Exception::IllegalFunction) => self.stats.illegal_function.add(1),

@@ -1,7 +1,7 @@
 //! The data of a unit: four tables of 65,536 cells in sparse pages, so that what is absent is absent to the
-//! single address and memory stays small. Answers request PDUs; knows no line.
+//! single address and memory stays small.
 
-use crate::pdu::{EXCEPTION, Exception, MAX_PDU, Request, read_bytes};
+use crate::Refusal;
 
 /// The four primary tables (AP 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,21 +19,6 @@ impl Table {
     /// Single bits rather than 16-bit registers.
     pub fn is_bits(self) -> bool {
         matches!(self, Self::Coils | Self::DiscreteInputs)
-    }
-
-    /// The function code that reads this table.
-    pub fn read_function(self) -> u8 {
-        match self {
-            Self::Coils => 1,
-            Self::DiscreteInputs => 2,
-            Self::HoldingRegisters => 3,
-            Self::InputRegisters => 4,
-        }
-    }
-
-    /// The table that a function code reads.
-    pub fn read_by(function: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|t| t.read_function() == function)
     }
 }
 
@@ -139,79 +124,12 @@ impl Unit {
         self.tables[table as usize].set(address, normal(table, value))
     }
 
-    /// Acts on a request PDU and writes the reply PDU; answers its length and the exception, if it is one. A
-    /// write is done as a whole or not at all.
-    pub fn answer(&mut self, pdu: &[u8], out: &mut [u8; MAX_PDU]) -> (usize, Option<Exception>) {
-        match Request::decode(pdu).and_then(|request| self.act(request, pdu, out)) {
-            Ok(length) => (length, None),
-            Err(exception) => {
-                out[0] = pdu.first().copied().unwrap_or(0) | EXCEPTION;
-                out[1] = exception as u8;
-                (2, Some(exception))
-            }
-        }
-    }
-
-    fn act(&mut self, request: Request<'_>, pdu: &[u8], out: &mut [u8; MAX_PDU]) -> Result<usize, Exception> {
-        let (table, address, quantity) = match request {
-            Request::Read { table, address, quantity } => (table, address, quantity),
-            Request::WriteCoil { address, .. } => (Table::Coils, address, 1),
-            Request::WriteRegister { address, .. } => (Table::HoldingRegisters, address, 1),
-            Request::WriteCoils { address, quantity, .. } => (Table::Coils, address, quantity),
-            Request::WriteRegisters { address, values } => {
-                (Table::HoldingRegisters, address, (values.len() / 2) as u16)
-            }
-        };
-        let cells = &mut self.tables[table as usize];
-        if !cells.has(address, quantity) {
-            return Err(Exception::IllegalAddress);
-        }
-        let bit = |bits: &[u8], i: usize| u16::from(bits[i / 8] >> (i % 8) & 1);
-        let addresses = (address..=u16::MAX).take(usize::from(quantity)).enumerate();
-        match request {
-            Request::Read { .. } => {
-                let length = read_bytes(table, quantity);
-                out[0] = table.read_function();
-                out[1] = length as u8;
-                let data = &mut out[2..2 + length];
-                data.fill(0);
-                for (i, a) in addresses {
-                    let value = cells.get(a).unwrap_or(0);
-                    if table.is_bits() {
-                        data[i / 8] |= (value as u8) << (i % 8);
-                    } else {
-                        data[2 * i..2 * i + 2].copy_from_slice(&value.to_be_bytes());
-                    }
-                }
-                return Ok(2 + length);
-            }
-            Request::WriteCoil { on, .. } => {
-                cells.set(address, u16::from(on));
-            }
-            Request::WriteRegister { value, .. } => {
-                cells.set(address, value);
-            }
-            Request::WriteCoils { bits, .. } => {
-                for (i, a) in addresses {
-                    cells.set(a, bit(bits, i));
-                }
-            }
-            Request::WriteRegisters { values, .. } => {
-                for ((_, a), v) in addresses.zip(values.chunks_exact(2)) {
-                    cells.set(a, u16::from_be_bytes([v[0], v[1]]));
-                }
-            }
-        }
-        // All four writes answer with the first five bytes of the request (AP 6.5, 6.6, 6.11, 6.12).
-        out[..5].copy_from_slice(&pdu[..5]);
-        Ok(5)
+    /// Whether all of `quantity` addresses exist.
+    pub(crate) fn has(&self, table: Table, address: u16, quantity: u16) -> Result<(), Refusal> {
+        if self.tables[table as usize].has(address, quantity) { Ok(()) } else { Err(Refusal::Address) }
     }
 }
 
 fn normal(table: Table, value: u16) -> u16 {
     if table.is_bits() { u16::from(value != 0) } else { value }
 }
-
-#[cfg(test)]
-#[path = "data_tests.rs"]
-mod tests;

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use hilrig_plc::Timing;
+use hilrig_modbus::Timing;
 use hilrig_port::{LineEvent, Station, Time, Tx};
 
 /// The two ends: the first is where the master sits.

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use hilrig_plc::{Exchange, Master, Outcome, Poll, Slave, Table, Timing, Unit};
+use hilrig_modbus::{Exchange, Master, Outcome, Poll, Slave, Timing};
+use hilrig_points::{Plant, Shared, Table, Unit};
 use hilrig_port::{LineEvent, Station, Time, Tx};
 use hilrig_tests::{Counting, allocator_calls};
 
@@ -24,12 +25,13 @@ fn carry(from: &mut Tx, to: &mut dyn Station, now: Time, tx: &mut Tx, bend: bool
 #[test]
 fn polling_over_a_bad_line_allocates_nothing() {
     let timing = Timing::new(115_200, "8N1".parse().unwrap());
-    let mut slave = Slave::new(timing);
     let mut unit = Unit::new();
     for table in Table::ALL {
         unit.define(table, 0, 0..300).unwrap();
     }
-    slave.add_unit(1, unit).unwrap();
+    let mut plant = Plant::default();
+    plant.add_unit(1, unit).unwrap();
+    let mut slave = Slave::new(timing, Shared::new(plant));
     let poll = |exchange| Poll::new(exchange).timeout(Duration::from_millis(20));
     let polls = [
         poll(Exchange::read(1, Table::HoldingRegisters, 0, 125).unwrap()).retries(1),

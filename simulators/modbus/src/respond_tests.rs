@@ -1,3 +1,4 @@
+use hilrig_points::{Table, Unit};
 use proptest::prelude::*;
 
 use super::*;
@@ -14,7 +15,10 @@ fn unit() -> Unit {
 
 fn ask(unit: &mut Unit, pdu: &[u8]) -> Vec<u8> {
     let mut out = [0xAA; MAX_PDU];
-    let (len, exception) = unit.answer(pdu, &mut out);
+    let mut plant = Plant::default();
+    plant.add_unit(1, std::mem::take(unit)).unwrap();
+    let (len, exception) = answer(&mut plant, Time(0), 1, pdu, &mut out);
+    *unit = std::mem::take(plant.unit_mut(1).unwrap());
     assert_eq!(exception.is_some(), out[0] & EXCEPTION != 0);
     out[..len].to_vec()
 }

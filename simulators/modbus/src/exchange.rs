@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use hilrig_points::Table;
 use hilrig_port::Time;
 
-use crate::data::Table;
 use crate::pdu::{MAX_PDU, MAX_WRITE_BITS, MAX_WRITE_REGISTERS, Request, max_read};
 use crate::rtu::{BROADCAST, MAX_FRAME, MAX_UNIT, frame};
 

@@ -5,7 +5,7 @@
 //! quantity, value and byte count (3), address range (2), then the work itself (4). A PDU longer or shorter than
 //! its function says is a fault "in the structure of the remainder of a complex request" (AP section 7): 3.
 
-use crate::data::Table;
+use hilrig_points::{Refusal, Table};
 
 /// Largest PDU (AP 4.1).
 pub const MAX_PDU: usize = 253;
@@ -29,6 +29,31 @@ pub enum Exception {
     IllegalAddress = 2,
     IllegalValue = 3,
     DeviceFailure = 4,
+}
+
+impl From<Refusal> for Exception {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Address => Self::IllegalAddress,
+            Refusal::Value => Self::IllegalValue,
+            Refusal::Failure => Self::DeviceFailure,
+        }
+    }
+}
+
+/// The function code that reads a table.
+pub fn read_function(table: Table) -> u8 {
+    match table {
+        Table::Coils => 1,
+        Table::DiscreteInputs => 2,
+        Table::HoldingRegisters => 3,
+        Table::InputRegisters => 4,
+    }
+}
+
+/// The table that a function code reads.
+pub fn read_by(function: u8) -> Option<Table> {
+    Table::ALL.into_iter().find(|t| read_function(*t) == function)
 }
 
 /// One request, checked: quantities, values and byte counts are legal and the addresses do not pass 65535.
@@ -77,7 +102,7 @@ impl<'a> Request<'a> {
         let (address, second) = (word(data, 0), word(data, 2));
         let (request, quantity) = match function {
             1..=4 => {
-                let table = Table::read_by(function).ok_or(IllegalFunction)?;
+                let table = read_by(function).ok_or(IllegalFunction)?;
                 if !(1..=max_read(table)).contains(&second) {
                     return Err(IllegalValue);
                 }
@@ -114,7 +139,7 @@ impl<'a> Request<'a> {
     /// The function code.
     pub fn function(&self) -> u8 {
         match self {
-            Self::Read { table, .. } => table.read_function(),
+            Self::Read { table, .. } => read_function(*table),
             Self::WriteCoil { .. } => 5,
             Self::WriteRegister { .. } => 6,
             Self::WriteCoils { .. } => 15,

@@ -7,7 +7,8 @@ mod wire;
 
 use std::time::Duration;
 
-use hilrig_plc::{Exchange, Master, Outcome, Poll, PollResult, Results, Slave, Source, Table, Unit, rtu};
+use hilrig_modbus::{Exchange, Master, Outcome, Poll, PollResult, Results, Slave, Source, rtu};
+use hilrig_points::{Plant, Shared, Table, Unit};
 use hilrig_port::{LineEvent, Time};
 use wire::{Burst, Dice, End, Wire, timing};
 
@@ -17,14 +18,14 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// Register n of unit u holds 100 u + n; coils alternate.
 fn slave(units: &[u8]) -> Slave {
-    let mut slave = Slave::new(timing());
+    let mut plant = Plant::default();
     for &id in units {
         let mut unit = Unit::new();
         unit.define(Table::HoldingRegisters, 0, (0..50).map(|n| 100 * u16::from(id) + n)).unwrap();
         unit.define(Table::Coils, 0, (0..50).map(|n| n % 2)).unwrap();
-        slave.add_unit(id, unit).unwrap();
+        plant.add_unit(id, unit).unwrap();
     }
-    slave
+    Slave::new(timing(), Shared::new(plant))
 }
 
 fn read(unit: u8, address: u16, quantity: u16) -> Poll {
