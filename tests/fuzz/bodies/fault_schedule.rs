@@ -182,17 +182,16 @@ impl Driver {
 
     /// Answers how many deadlines there were.
     fn run(&mut self, end: Time) -> u32 {
-        let mut steps = 0;
+        let (mut steps, went) = (0, self.went[0] + self.went[1]);
         while let Some(due) = self.core.deadline().filter(|due| *due <= end) {
             assert!(due > self.now, "a deadline is dealt with");
             steps += 1;
-            assert!(steps < 60_000, "time goes on");
+            // Few deadlines bring nothing; a rule may put in a hundred bytes for each that came.
+            let went = self.went[0] + self.went[1] - went;
+            assert!(u64::from(steps) < 60_000 + went, "time goes on");
             self.set_now(due);
             self.core.on_deadline(due);
             self.settle();
-        }
-        if end.0 > self.now.0 + 1_000_000_000_000 {
-            eprintln!("DBG {:?} {:?}", self.core.deadline(), self.core);
         }
         self.set_now(end);
         self.core.on_deadline(self.now);
