@@ -299,7 +299,7 @@ impl Live {
 
 /// What the captures that a link asks for in its spec need of its tap.
 fn points(spec: &LinkSpec) -> Option<TapPoints> {
-    let recorded = spec.record.then_some(Points::Out);
+    let recorded = spec.record.then_some(spec.record_points);
     match (spec.capture.as_ref().map(|capture| capture.points), recorded) {
         (None, None) => None,
         (Some(one), None) | (None, Some(one)) => Some(tap_points(one)),

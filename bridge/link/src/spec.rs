@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hilrig_capture::{CaptureSpec, Framing};
+use hilrig_capture::{CaptureSpec, Framing, Points};
 use hilrig_contract::SectionProblem;
 use hilrig_port::{LineRouting, PortUrl, RealTime};
 use hilrig_wire::{FaultRule, LinkCore, WireSpec};
@@ -57,6 +57,9 @@ pub struct LinkSpec {
     /// Recorded in the database of runs.
     #[serde(default)]
     pub record: bool,
+    /// Where the record looks at the link.
+    #[serde(skip)]
+    pub record_points: Points,
 }
 
 fn yes() -> bool {
@@ -142,6 +145,7 @@ impl LinkSpec {
             wait: false,
             capture: None,
             record: false,
+            record_points: Points::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hilrig_bridge::{CaptureRow, LineWords, LinkSet, LinkSpec, RealTimeSpec};
-use hilrig_capture::{CaptureSpec, Points};
+use hilrig_capture::CaptureSpec;
 use hilrig_port::{PortUrl, Runtime};
 use hilrig_record::RunInfo;
 use hilrig_wire::{FaultRule, LinkCore, WireSpec};
@@ -191,7 +191,7 @@ fn carry(mut specs: Vec<LinkSpec>, args: &CarryArgs, json: bool) -> Result<ExitC
     for spec in &mut specs {
         // So that the first byte is in them.
         spec.capture.clone_from(&capture);
-        spec.record = args.record.is_some() && args.shape.points == Points::Out;
+        (spec.record, spec.record_points) = (args.record.is_some(), args.shape.points);
     }
     let interrupted = interrupt_flag()?;
     let failed = |e: hilrig_bridge::LinkError| Failure::infrastructure(e.to_string());
