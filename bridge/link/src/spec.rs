@@ -197,8 +197,8 @@ impl LinkSpec {
         if self.wants_core()
             && let Err(e) = LinkCore::new(core_spec(self, 1))
         {
-            let part = if e.rule.is_empty() { "wire" } else { "faults" };
-            return Err(SectionProblem::new(format!("{part}.{}", e.key), e.what));
+            let at = if e.rule.is_empty() { e.key.clone() } else { format!("faults.{}", e.key) };
+            return Err(SectionProblem::new(at, e.what));
         }
         if let Some(capture) = &self.capture {
             capture.check().map_err(|e| SectionProblem::new(format!("capture.{}", e.key), e.message))?;

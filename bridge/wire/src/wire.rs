@@ -277,9 +277,9 @@ impl Wire {
         let mut moved = false;
         let right = |e: &Entry| e.due <= now && e.rate == TRUE_RATE;
         while let Some(entry) = self.lanes[d].tx.front().filter(right) {
-            if !self.lanes[d].may_start(entry.due)
-                || self.lanes.iter().any(|l| l.rx.free() < 64 || l.rx.free_entries() < 16)
-            {
+            let full = |lane: &Lane| lane.rx.free() < 64 || lane.rx.free_entries() < 16;
+            let stuck = full(&self.lanes[d]) || echo && full(&self.lanes[1 - d]);
+            if stuck || !self.lanes[d].may_start(entry.due) {
                 break;
             }
             moved = true;
