@@ -1,12 +1,13 @@
 //! What an app implements. An app knows nothing of bindings, files, other processes or async.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use crate::{ActionDescriptor, Args, ConfigKey, ConfigSection, ConfigTree, ContractError, ErrorCode};
+use crate::{ActionDescriptor, Args, ConfigKey, ConfigSection, ConfigTree, ContractError, ErrorCode, Topic};
 
 /// What is known of an app without running it. The daemon answers `config.*` and `action.list` from this alone.
 #[derive(Debug, Clone)]
@@ -65,6 +66,15 @@ pub struct AppStatus {
     pub metrics: Map<String, Value>,
 }
 
+/// Where an app publishes events of its own topics. Waits for nobody.
+pub trait Publisher: Send + Sync {
+    /// Whether anybody subscribes to `topic`; ask before making an event.
+    fn wanted(&self, topic: Topic) -> bool;
+
+    /// `more` are the topic's own keys.
+    fn publish(&self, topic: Topic, more: Map<String, Value>);
+}
+
 /// One part of the system behind the contract.
 ///
 /// `status` must return at once and never wait for an action. `invoke` runs on a thread of its own, may block,
@@ -82,6 +92,11 @@ pub trait App: Send + Sync {
 
     /// Stops the run, if any, in order. Called once before the process ends; takes at most `deadline`.
     fn shutdown(&self, deadline: Duration);
+
+    /// Called once, before any action. An app without events of its own does nothing with it.
+    fn publish_to(&self, publisher: Arc<dyn Publisher>) {
+        drop(publisher);
+    }
 }
 
 /// One invocation.

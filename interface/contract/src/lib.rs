@@ -11,7 +11,7 @@ mod value;
 mod wire;
 
 pub use action::{ActionDescriptor, ArgDescriptor, ArgType, Args};
-pub use app::{App, AppSpec, AppStatus, Call, Job, RunIdentity, Stop};
+pub use app::{App, AppSpec, AppStatus, Call, Job, Publisher, RunIdentity, Stop};
 pub use config::{Check, ConfigKey, ConfigSection, ConfigTree, SectionProblem, ValueKind};
 pub use error::{ContractError, ErrorCode};
 pub use value::coerce;

@@ -181,10 +181,39 @@ pub enum Topic {
     Log,
     #[serde(rename = "metrics")]
     Metrics,
+    /// Values of points, those that changed since the last such event.
+    #[serde(rename = "point.changed")]
+    PointChanged,
+    /// A fault rule has fired.
+    #[serde(rename = "fault.fired")]
+    FaultFired,
+    /// Frames as a line carried them.
+    #[serde(rename = "frame")]
+    Frame,
+    /// Error counters of a line have grown.
+    #[serde(rename = "line.error")]
+    LineError,
+    /// How late deadlines were met in the last second.
+    #[serde(rename = "timing")]
+    Timing,
 }
 
 impl Topic {
-    pub const ALL: [Self; 4] = [Self::StatusChanged, Self::JobChanged, Self::Log, Self::Metrics];
+    pub const ALL: [Self; 9] = [
+        Self::StatusChanged,
+        Self::JobChanged,
+        Self::Log,
+        Self::Metrics,
+        Self::PointChanged,
+        Self::FaultFired,
+        Self::Frame,
+        Self::LineError,
+        Self::Timing,
+    ];
+
+    /// Made only while somebody subscribes to them.
+    pub const ON_DEMAND: [Self; 6] =
+        [Self::Metrics, Self::PointChanged, Self::FaultFired, Self::Frame, Self::LineError, Self::Timing];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -192,6 +221,11 @@ impl Topic {
             Self::JobChanged => "job.changed",
             Self::Log => "log",
             Self::Metrics => "metrics",
+            Self::PointChanged => "point.changed",
+            Self::FaultFired => "fault.fired",
+            Self::Frame => "frame",
+            Self::LineError => "line.error",
+            Self::Timing => "timing",
         }
     }
 

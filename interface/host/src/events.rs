@@ -96,12 +96,17 @@ impl Bus {
 
     /// Waits until somebody subscribes to `topic`.
     pub async fn until_wanted(&self, topic: Topic) {
+        self.until_one_wanted(&[topic]).await;
+    }
+
+    /// Waits until somebody subscribes to one of `topics`, and answers it.
+    pub async fn until_one_wanted(&self, topics: &[Topic]) -> Topic {
         loop {
             let changed = self.audience.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.wanted(topic) {
-                return;
+            if let Some(topic) = topics.iter().find(|topic| self.wanted(**topic)) {
+                return *topic;
             }
             changed.await;
         }

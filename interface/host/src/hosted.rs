@@ -205,7 +205,7 @@ impl HostWatcher for HostedApp {
                     return self.bus.publish(topic, self.spec.id, params);
                 }
             }
-            Topic::Log | Topic::Metrics => {}
+            _ => {}
         }
         self.bus.publish(topic, self.spec.id, params);
     }

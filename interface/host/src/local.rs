@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hilrig_contract::{
     ActionDescriptor, App, AppInfo, AppSpec, AppStatus, Args, Call, ConfigSet, ConfigView, ContractError,
-    ErrorCode, Invoked, Job, JobRecord, Status, Stop,
+    ErrorCode, Invoked, Job, JobRecord, Publisher, Status, Stop, Topic,
 };
 use serde_json::{Map, Value};
 
@@ -45,6 +45,22 @@ struct Inner {
     closing: AtomicBool,
 }
 
+/// The bus, as one app may use it.
+struct OfApp {
+    id: &'static str,
+    bus: Arc<Bus>,
+}
+
+impl Publisher for OfApp {
+    fn wanted(&self, topic: Topic) -> bool {
+        self.bus.wanted(topic)
+    }
+
+    fn publish(&self, topic: Topic, more: Map<String, Value>) {
+        self.bus.publish(topic, self.id, more);
+    }
+}
+
 impl std::fmt::Debug for LocalApp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LocalApp").field("app", &self.spec().id).finish_non_exhaustive()
@@ -72,6 +88,7 @@ impl LocalApp {
             let status = inner.snapshot().ok()?;
             Some((inner.status(status.clone()), status))
         };
+        app.publish_to(Arc::new(OfApp { id: spec.id, bus: Arc::clone(&bus) }));
         watch_status(spec.id, bus, snapshot);
         Arc::new(Self { inner })
     }

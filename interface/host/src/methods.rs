@@ -67,7 +67,8 @@ const fn alias(alias: &'static str, method: Method) -> Method {
 
 const APP: Param = need("appId", Kind::String, "the app, as app.list names it");
 const JOB: Param = need("jobId", Kind::String, "the job, as action.invoke answered it");
-const TOPICS: &str = "status.changed, job.changed, log, metrics; others are left out";
+const TOPICS: &str = "status.changed, job.changed, log, metrics, point.changed, fault.fired, frame, line.error, timing; \
+                      others are left out";
 const INVOKE: &[Param] = &[
     APP,
     need("actionName", Kind::String, "the action, as action.list names it"),

@@ -268,7 +268,7 @@ impl Host {
             let version = ping.interface_version;
             return Err(io::Error::other(format!("it speaks version {version} of the interface")));
         }
-        // Metrics are asked for only while somebody wants them.
+        // Topics on demand are asked for only while somebody wants them.
         let topics = [Topic::StatusChanged, Topic::JobChanged, Topic::Log].map(Topic::as_str);
         peer.request("events.subscribe", params(json!({"topics": topics})), ANSWER)
             .await
@@ -320,7 +320,9 @@ impl Host {
     /// Passes on what comes until the connection is over.
     async fn pass_on(&self, link: &Link, unasked: &mut mpsc::Receiver<Unasked>) {
         let peer = link.peer();
-        let (mut metrics, mut dropped) = (false, 0);
+        let mut dropped = 0;
+        // Topics on demand that nobody has asked the host for.
+        let mut unasked_for = Topic::ON_DEMAND.to_vec();
         loop {
             let news = tokio::select! {
                 news = unasked.recv() => news,
@@ -331,10 +333,10 @@ impl Host {
                         Err(_) => return,
                     }
                 }
-                () = self.bus.until_wanted(Topic::Metrics), if !metrics => {
-                    metrics = true;
-                    let asked = peer.request("events.subscribe", params(json!({"topics": ["metrics"]})), ANSWER);
-                    let _ = asked.await;
+                topic = self.bus.until_one_wanted(&unasked_for) => {
+                    unasked_for.retain(|t| *t != topic);
+                    let topics = params(json!({"topics": [topic]}));
+                    let _ = peer.request("events.subscribe", topics, ANSWER).await;
                     continue;
                 }
             };
@@ -349,9 +351,10 @@ impl Host {
                 }
                 Some(Unasked::Event { topic, mut params }) => {
                     let Some(topic) = Topic::parse(&topic) else { continue };
-                    if topic == Topic::Metrics && metrics && !self.bus.wanted(Topic::Metrics) {
-                        metrics = false;
-                        let topics = crate::supervisor::params(json!({"topics": ["metrics"]}));
+                    let on_demand = Topic::ON_DEMAND.contains(&topic) && !unasked_for.contains(&topic);
+                    if on_demand && !self.bus.wanted(topic) {
+                        unasked_for.push(topic);
+                        let topics = crate::supervisor::params(json!({"topics": [topic]}));
                         let _ = peer.request("events.unsubscribe", topics, ANSWER).await;
                     }
                     let lost = params.remove("dropped").and_then(|d| d.as_u64()).unwrap_or(dropped);
