@@ -124,7 +124,7 @@ impl Captures {
     ) -> Result<CaptureRow, LinkError> {
         spec.check().map_err(failed)?;
         let spec = CaptureSpec { file: placed(folder, &spec.file)?, ..spec.clone() };
-        let sink = PcapngSink::create(&spec).map_err(|e| failed(format!("{}: {e}", spec.file.display())))?;
+        let sink = PcapngSink::create(&spec).map_err(failed)?;
         let row = CaptureRow {
             kind: "file",
             file: spec.file.display().to_string(),

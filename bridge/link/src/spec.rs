@@ -197,7 +197,7 @@ impl LinkSpec {
         if self.wants_core()
             && let Err(e) = LinkCore::new(core_spec(self, 1))
         {
-            let at = if e.rule.is_empty() { e.key.clone() } else { format!("faults.{}", e.key) };
+            let at = if e.rule.is_empty() { e.key.to_owned() } else { format!("faults.{}", e.key) };
             return Err(SectionProblem::new(at, e.what));
         }
         if let Some(capture) = &self.capture {
