@@ -6,13 +6,16 @@
 mod counters;
 pub mod crc;
 mod exchange;
+mod file;
 mod master;
 pub mod pdu;
+pub mod reply;
 pub mod respond;
 pub mod rtu;
 mod slave;
 
 pub use exchange::{Exchange, ExchangeError, Outcome, Poll, PollResult, Results, Source, Values};
+pub use file::{CellsFile, GatewayFile, IntoFile, MasterFile, PollFile, SniffFile};
 pub use master::{Master, MasterStats, MasterTotals};
 pub use rtu::Timing;
 pub use slave::{Slave, SlaveStats, SlaveTotals};

@@ -13,7 +13,8 @@ use hilrig_port::{Histogram, LineEvent, Station, Time, Tx};
 
 use crate::counters::counters;
 use crate::exchange::{Outcome, Poll, PollResult, Results, Source, Values};
-use crate::pdu::{EXCEPTION, Reply, match_reply};
+use crate::pdu::EXCEPTION;
+use crate::reply::{Reply, match_reply};
 use crate::rtu::{BROADCAST, Chunk, Form, Framer, MAX_FRAME, Timing};
 
 /// Requests from outside that can wait at once.

@@ -167,45 +167,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What a reply says to a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reply<'a> {
-    /// The data of a read; empty for a write.
-    Done(&'a [u8]),
-    /// The code of an exception, whatever it is.
-    Refused(u8),
-    /// Not a reply to this request: other function, other length, other echo.
-    Stranger,
-}
-
-/// Holds a reply PDU against the request PDU it should answer.
-pub fn match_reply<'a>(request: &[u8], reply: &'a [u8]) -> Reply<'a> {
-    let (Ok(asked), Some((&function, data))) = (Request::decode(request), reply.split_first()) else {
-        return Reply::Stranger;
-    };
-    if function == asked.function() | EXCEPTION {
-        return match data {
-            [code] => Reply::Refused(*code),
-            _ => Reply::Stranger,
-        };
-    }
-    match asked {
-        Request::Read { table, quantity, .. } => match data.split_first() {
-            Some((&count, values))
-                if function == request[0]
-                    && values.len() == read_bytes(table, quantity)
-                    && usize::from(count) == values.len() =>
-            {
-                Reply::Done(values)
-            }
-            _ => Reply::Stranger,
-        },
-        // Function, address and value or quantity come back as they were sent.
-        _ if request.get(..5) == Some(reply) => Reply::Done(&[]),
-        _ => Reply::Stranger,
-    }
-}
-
 #[cfg(test)]
 #[path = "pdu_tests.rs"]
 mod tests;

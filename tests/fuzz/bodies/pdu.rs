@@ -2,7 +2,8 @@
 //!
 //! The input is a request PDU, or a length byte below 16, a request PDU of that length and a reply PDU.
 
-use hilrig_modbus::pdu::{MAX_PDU, Reply, Request, match_reply};
+use hilrig_modbus::pdu::{MAX_PDU, Request};
+use hilrig_modbus::reply::{Reply, match_reply};
 use hilrig_modbus::respond::answer;
 use hilrig_points::{Plant, Table, Unit};
 use hilrig_port::Time;
