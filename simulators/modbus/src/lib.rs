@@ -3,11 +3,16 @@
 //! Sans-IO: fed with time and bytes, they own no clock, thread or descriptor and do not allocate while they are driven.
 //! References are to the Modbus Application Protocol V1.1b3 ("AP") and to Modbus over Serial Line V1.02 ("SL").
 
+pub mod ascii;
 mod counters;
 pub mod crc;
 mod exchange;
+pub mod faults;
 mod file;
+mod frames;
+pub mod framing;
 mod master;
+pub mod mbap;
 pub mod pdu;
 pub mod reply;
 pub mod respond;
@@ -15,7 +20,10 @@ pub mod rtu;
 mod slave;
 
 pub use exchange::{Exchange, ExchangeError, Outcome, Poll, PollResult, Results, Source, Values};
+pub use faults::ReplyRuleFile;
 pub use file::{CellsFile, GatewayFile, IntoFile, MasterFile, PollFile, SniffFile};
+pub use frames::{FrameKind, FrameReader, FrameRecord, FrameSink, frames};
+pub use framing::{Adu, Framer, Framing, MAX_ADU};
 pub use master::{Master, MasterStats, MasterTotals};
 pub use rtu::Timing;
 pub use slave::{Slave, SlaveStats, SlaveTotals};

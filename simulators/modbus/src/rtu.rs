@@ -11,6 +11,7 @@ use std::time::Duration;
 use hilrig_port::{Format, Time};
 
 use crate::crc;
+pub use crate::framing::{Chunk, Form};
 use crate::pdu::{EXCEPTION, MAX_PDU};
 
 /// Largest frame: unit id, PDU, CRC (SL 2.5.1).
@@ -33,6 +34,8 @@ pub struct Timing {
     pub t35: Duration,
     /// Silence that ends a frame here: `t35`, or more on a port that delays received bytes.
     pub silence: Duration,
+    /// Longest pause between two characters of an ASCII frame (SL 2.5.2.1).
+    pub between: Duration,
 }
 
 impl Timing {
@@ -45,7 +48,13 @@ impl Timing {
         } else {
             (Duration::from_micros(750), Duration::from_micros(1750))
         };
-        Self { character: half_bits(u64::from(format.half_bits())), t15, t35, silence: t35 }
+        Self {
+            character: half_bits(u64::from(format.half_bits())),
+            t15,
+            t35,
+            silence: t35,
+            between: Duration::from_secs(1),
+        }
     }
 
     /// Allows the port to hold back received bytes for so long: a USB adapter's latency timer (often 16 ms).
@@ -55,17 +64,17 @@ impl Timing {
         self
     }
 
+    /// Changes the longest pause inside of an ASCII frame; 1 s if not set.
+    #[must_use]
+    pub fn between(mut self, pause: Duration) -> Self {
+        self.between = pause;
+        self
+    }
+
     /// How long `bytes` characters take on the line.
     pub fn on_the_line(&self, bytes: usize) -> Duration {
         self.character * bytes as u32
     }
-}
-
-/// The two shapes that a frame of one function code can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    Request,
-    Reply,
 }
 
 /// Length that the first bytes of a frame announce, CRC included; `None` if the function code does not say, or
@@ -83,22 +92,18 @@ pub fn announced_length(form: Form, frame: &[u8]) -> Option<usize> {
         (Form::Request, 24) => Some(6),
         (Form::Reply, 24) => Some(6 + (byte(2)? << 8 | byte(3)?)),
         (Form::Request, 43) if byte(2)? == 14 => Some(7),
+        (Form::Reply, 43) if byte(2)? == 14 => {
+            // As many objects as the head says, each with its id and length (AP 6.21).
+            let mut end = 8;
+            for _ in 0..byte(7)? {
+                end += 2 + byte(end + 1)?;
+            }
+            Some(end + 2)
+        }
         (Form::Reply, 7) => Some(5),
         (Form::Reply, EXCEPTION..) => Some(5),
         _ => None,
     }
-}
-
-/// What silence found in the buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chunk {
-    /// A frame: the CRC holds.
-    Frame,
-    BadCrc,
-    /// Too few bytes for a frame.
-    Short,
-    /// More bytes than a frame can have.
-    Overflow,
 }
 
 /// Collects what comes between two silences.

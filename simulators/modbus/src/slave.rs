@@ -138,7 +138,7 @@ impl Slave {
                 None
             }
             Chunk::BadCrc => Some(&self.stats.crc_errors),
-            Chunk::Short => Some(&self.stats.short),
+            Chunk::Short | Chunk::BadLrc | Chunk::BadCharacter | Chunk::BadHeader => Some(&self.stats.short),
             Chunk::Overflow => Some(&self.stats.overflows),
         };
         if let Some(counter) = noise {
