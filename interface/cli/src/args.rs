@@ -1,12 +1,15 @@
-//! The command line's grammar and help texts. Those of the bridge's own commands are in [`bridge`].
+//! The command line's grammar and help texts. Those of the bridge's own commands are in [`bridge`],
+//! those of the Modbus client in [`modbus`].
 
 mod bridge;
+mod modbus;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
 pub use bridge::*;
+pub use modbus::*;
 
 /// Hardware-in-the-loop simulator and serial bridge.
 ///
@@ -107,6 +110,12 @@ pub enum Command {
     /// Send one side of a capture to a port, with the timing of the recording
     #[command(after_help = REPLAY_HELP)]
     Replay(ReplayArgs),
+    /// Read, write, scan and watch Modbus devices: a small client
+    #[command(after_help = MODBUS_HELP)]
+    Modbus {
+        #[command(subcommand)]
+        command: ModbusCommand,
+    },
     /// Look at runs that were recorded with --record
     #[command(after_help = "Example: hilrig runs list --db runs.db")]
     Runs {

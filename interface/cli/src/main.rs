@@ -7,6 +7,7 @@ mod client;
 mod extcap;
 mod foreground;
 mod inline;
+mod modbus;
 mod output;
 mod replay;
 mod rig;
@@ -50,6 +51,7 @@ fn run(args: args::Args) -> Result<ExitCode, output::Failure> {
         C::Pair(args) => foreground::pair(&args, json),
         C::Capture(args) => capture::capture(&args, &root, connect.as_deref()),
         C::Replay(args) => replay::replay(&args, json),
+        C::Modbus { command } => modbus::modbus(command, json),
         C::Runs { command } => runs::runs(command, &root, json),
         C::Ports => setup::ports(json),
         C::Doctor => setup::doctor(json),
