@@ -55,9 +55,7 @@ impl Engine {
             Err(_) => "the shard failed; this is a fault in hilrig".to_owned(),
         };
         for (_, unit) in self.units.iter_mut().flatten() {
-            for port in unit.ports() {
-                port.give_up(&mut self.set, why.clone());
-            }
+            unit.give_up(&mut self.set, &why);
         }
         self
     }
@@ -72,8 +70,16 @@ impl Engine {
                 Token::Listener { unit, side } => self.with(unit, |u, set| u.on_caller(side, set)),
                 Token::Aside { unit, side } => self.with(unit, |u, set| u.on_aside(side, set)),
                 Token::Observers { unit, side } => self.with(unit, |u, _| u.on_observers(side)),
+                Token::Caller { unit, slot, generation } => {
+                    self.with(unit, |u, set| u.on_called(slot, generation, flags, set));
+                }
                 Token::Openings => self.openings(),
                 Token::Control => control = true,
+            }
+            // Many busy callers do not make a telegram late. Links wait for the end: what they do at a deadline may
+            // not come between them and an event of theirs that was already told.
+            if self.earliest.is_some() {
+                self.due(Time::now(), false);
             }
         }
         if let Some(earliest) = self.earliest {
@@ -84,13 +90,7 @@ impl Engine {
                     now = Time::now();
                 }
             }
-            if earliest <= now {
-                for unit in 0..self.units.len() {
-                    if self.deadlines[unit].is_some_and(|at| at <= now) {
-                        self.with(unit, |u, set| u.on_deadline(now, set));
-                    }
-                }
-            }
+            self.due(now, true);
         }
         // Last, so that no event of this turn meets a unit that took another's place.
         if control {
@@ -101,6 +101,19 @@ impl Engine {
         }
         self.set.news.ring();
         Ok(())
+    }
+
+    /// Calls whoever has a deadline that has come.
+    fn due(&mut self, now: Time, links: bool) {
+        if self.earliest.is_none_or(|earliest| now < earliest) {
+            return;
+        }
+        for unit in 0..self.units.len() {
+            let link = matches!(self.units[unit], Some((_, Unit::Link(_))));
+            if self.deadlines[unit].is_some_and(|at| at <= now) && (links || !link) {
+                self.with(unit, |u, set| u.on_deadline(now, set));
+            }
+        }
     }
 
     fn with(&mut self, unit: usize, f: impl FnOnce(&mut Unit, &mut Set)) {
@@ -136,7 +149,7 @@ impl Engine {
         if !complete {
             for unit in 0..self.units.len() {
                 self.with(unit, |u, set| {
-                    for side in 0..u.ports().len() {
+                    for side in 0..u.sides() {
                         u.on_opened(side, set);
                     }
                 });

@@ -33,6 +33,8 @@ pub enum PortError {
     Tls { port: String, reason: String },
     #[error("{port}: stopped while the port was being opened")]
     Stopped { port: String },
+    #[error("{port}: {reason}")]
+    NotForServer { port: String, reason: &'static str },
     #[error("{port}: cannot {action}: {source}")]
     Io { port: String, action: &'static str, source: io::Error },
     #[error("the runtime directory {path} {reason}; set HILRIG_RUNTIME_DIR to a directory of your own", path = path.display())]

@@ -3,6 +3,7 @@
 //! Everything tied to the operating system on the data plane lives here, system calls in `sys` alone. No JSON,
 //! no logging, no async.
 
+mod callers;
 mod closer;
 mod conduit;
 mod engine;
@@ -18,8 +19,10 @@ mod ports;
 mod preload;
 mod realtime;
 mod runtime;
+mod seat;
 mod serial_options;
 mod server;
+mod server_unit;
 mod set;
 mod shard;
 mod signal;
@@ -47,8 +50,8 @@ pub use preload::preload_environment;
 pub use realtime::{Grant, Granted, RealTime};
 pub use runtime::{Held, LockFile, Runtime};
 pub use serial_options::{Flow, Format, Parity, SerialOptions, StopBits};
-pub use server::{Caller, Calls, Server};
-pub use shard::{Link, Shard, StationRef};
+pub use server::{Caller, Calls, Server, Wanted};
+pub use shard::{Link, ServerRef, Shard, StationRef};
 pub use signal::{CharError, LineSettings, Lines, Purge, Signal};
 pub use station::{Direction, LineEvent, Station, TX_CAPACITY, Tx};
 pub use stats::{DirectionSnapshot, LinkSnapshot, LinkStats, PortSnapshot, PortState, PortStats};

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use crate::events::{Event, Happened};
 use crate::line::{Buffer, CHUNK, Piece};
 use crate::port::{Change, Input, Port, Presence};
+use crate::seat::guard;
 use crate::set::Set;
 use crate::stats::Moved;
-use crate::unit::guard;
 use crate::{Account, Conduit, Direction, LinkStats, Signal, Tap, TapKind, TapRecord, Time};
 
 pub use tapping::TapPoints;

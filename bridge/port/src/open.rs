@@ -164,6 +164,10 @@ impl OpenPort {
         self.line.listener()?.address()
     }
 
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
+    }
+
     pub fn stats(&self) -> Arc<PortStats> {
         self.keeps.as_ref().unwrap_or(&self.fresh).clone()
     }

@@ -413,6 +413,7 @@ impl Port {
         (self.driven, self.sensed) = (Lines::NONE, Lines::NONE);
         self.stats.set_lines(Lines::NONE);
         self.stats.set_observers(0);
+        self.stats.set_callers(0);
         self.stats.set_gone(state, reason);
         Change::Lost
     }

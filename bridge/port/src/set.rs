@@ -31,13 +31,27 @@ pub(crate) enum Token {
     Aside { unit: usize, side: usize },
     /// Those who only listen at a port.
     Observers { unit: usize, side: usize },
+    /// One of a server's callers.
+    Caller { unit: usize, slot: u32, generation: u32 },
     /// Somebody opened the far end of some virtual port.
     Openings,
     /// The control side has work.
     Control,
 }
 
+/// A caller's token holds three numbers of 20 bits: its unit, its place there, and which caller of that place it is.
+const CALLER_BITS: u32 = 20;
+const CALLER_MASK: u64 = (1 << CALLER_BITS) - 1;
+/// More descriptors than this a process cannot have anyway, unless its system was told so.
+pub(crate) const CALLERS_MAX: usize = 1 << CALLER_BITS;
+pub(crate) const UNITS_MAX: usize = 1 << CALLER_BITS;
+
 impl Token {
+    /// What follows a generation of callers; it goes round.
+    pub(crate) fn next_generation(generation: u32) -> u32 {
+        (generation + 1) & CALLER_MASK as u32
+    }
+
     fn pack(self) -> u64 {
         let of = |kind: u64, unit: usize, side: usize| (unit as u64) << 4 | kind << 1 | side as u64;
         match self {
@@ -47,6 +61,10 @@ impl Token {
             Self::Observers { unit, side } => of(3, unit, side),
             Self::Openings => of(4, 0, 0),
             Self::Control => of(5, 0, 0),
+            Self::Caller { unit, slot, generation } => {
+                let high = u64::from(generation) << CALLER_BITS | u64::from(slot);
+                high << (4 + CALLER_BITS) | of(6, unit, 0)
+            }
         }
     }
 
@@ -58,7 +76,11 @@ impl Token {
             2 => Self::Aside { unit, side },
             3 => Self::Observers { unit, side },
             4 => Self::Openings,
-            _ => Self::Control,
+            5 => Self::Control,
+            _ => {
+                let part = |at: u32| value >> (4 + at * CALLER_BITS) & CALLER_MASK;
+                Self::Caller { unit: part(0) as usize, slot: part(1) as u32, generation: part(2) as u32 }
+            }
         }
     }
 }
@@ -180,5 +202,29 @@ impl Set {
                 return false;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_comes_back_as_it_went() {
+        let (unit, side, last) = (70_000, 1, CALLER_MASK as u32);
+        for token in [
+            Token::Port { unit, side },
+            Token::Listener { unit, side },
+            Token::Aside { unit, side },
+            Token::Observers { unit, side: 0 },
+            Token::Openings,
+            Token::Control,
+            Token::Caller { unit: 0, slot: 0, generation: 0 },
+            Token::Caller { unit: UNITS_MAX - 1, slot: 3, generation: last },
+            Token::Caller { unit: 1, slot: CALLERS_MAX as u32 - 1, generation: 5 },
+        ] {
+            assert_eq!(Token::unpack(token.pack()), token);
+        }
+        assert_eq!(Token::next_generation(last), 0);
     }
 }

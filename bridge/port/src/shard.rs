@@ -13,14 +13,17 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::engine::Engine;
 use crate::events::{Events, news};
+use crate::histogram::AtomicHistogram;
 use crate::link::LinkUnit;
 use crate::port::Port;
+use crate::seat::Seat;
+use crate::server_unit::ServerUnit;
 use crate::set::Set;
 use crate::sys_lend::{Done, Work, lend};
-use crate::unit::{StationUnit, Unit};
+use crate::unit::Unit;
 use crate::{
-    Conduit, Granted, Lines, LinkOptions, LinkSnapshot, LinkStats, OpenPort, PortError, PortStats, RealTime,
-    Station, Tap, TapPoints, Time, Tx, realtime,
+    Calls, Conduit, Granted, Histogram, Lines, LinkOptions, LinkSnapshot, LinkStats, OpenPort, PortError,
+    PortStats, RealTime, Server, Station, Tap, TapPoints, Time, Tx, realtime,
 };
 
 /// Never the same twice in a process, so that a handle of one shard means nothing to another.
@@ -79,11 +82,50 @@ pub struct StationRef {
     id: u64,
     name: String,
     port: Arc<PortStats>,
+    lateness: Arc<AtomicHistogram>,
 }
 
 impl StationRef {
     pub fn port(&self) -> Arc<PortStats> {
         self.port.clone()
+    }
+
+    /// How late the shard called the station, measured from each of its deadlines that came to the moment of the call,
+    /// since it was added. A deadline that was over when the station set it counts from where it was set to.
+    pub fn lateness(&self) -> Histogram {
+        self.lateness.snapshot()
+    }
+}
+
+/// A server and its callers.
+#[derive(Debug)]
+pub struct ServerRef {
+    id: u64,
+    name: String,
+    port: Arc<PortStats>,
+    line: Option<Arc<PortStats>>,
+    lateness: Arc<AtomicHistogram>,
+}
+
+impl ServerRef {
+    /// The listener's counters: bytes of all callers together, `opens` for each caller that was let in.
+    pub fn port(&self) -> Arc<PortStats> {
+        self.port.clone()
+    }
+
+    /// The counters of the line behind, if it has one.
+    pub fn line(&self) -> Option<Arc<PortStats>> {
+        self.line.clone()
+    }
+
+    /// How many callers are there now.
+    pub fn callers(&self) -> u32 {
+        self.port.callers()
+    }
+
+    /// As [`StationRef::lateness`].
+    pub fn lateness(&self) -> Histogram {
+        self.lateness.snapshot()
     }
 }
 
@@ -221,7 +263,7 @@ impl Shard {
         let asked = self.call(|engine| {
             engine.visit(link.id, |unit, set| match unit {
                 Unit::Link(unit) => Some(f(unit, set)),
-                Unit::Station(_) => None,
+                Unit::Station(_) | Unit::Server(_) => None,
             })
         })?;
         asked.flatten().ok_or_else(|| PortError::Gone { port: link.name.clone() })
@@ -232,8 +274,29 @@ impl Shard {
         let port = Port::new(port.into_parts(), false);
         let (name, stats) = (port.name.clone(), port.stats.clone());
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        self.add(id, Unit::Station(Box::new(StationUnit::new(port, station))))?;
-        Ok(StationRef { id, name, port: stats })
+        let seat = Seat::new(port, station, "station");
+        let lateness = seat.lateness.clone();
+        self.add(id, Unit::Station(Box::new(seat)))?;
+        Ok(StationRef { id, name, port: stats, lateness })
+    }
+
+    /// Puts a server behind a listener (`tcp-listen:` or `unix-listen:`) and, for a gateway, in front of a line. It is
+    /// told `Opened` at once if the line is there. Raises the process's limit of open descriptors as far as that goes
+    /// without asking anybody.
+    pub fn add_server(
+        &self,
+        listener: OpenPort,
+        line: Option<OpenPort>,
+        server: Box<dyn Server>,
+    ) -> Result<ServerRef, PortError> {
+        let (name, port) = (listener.url().to_string(), listener.stats());
+        let behind = line.as_ref().map(OpenPort::stats);
+        let unit = ServerUnit::new(listener, line, server)?;
+        let lateness = unit.seat().lateness.clone();
+        raise_descriptors();
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        self.add(id, Unit::Server(Box::new(unit)))?;
+        Ok(ServerRef { id, name, port, line: behind, lateness })
     }
 
     fn add(&self, id: u64, unit: Unit) -> Result<(), PortError> {
@@ -260,8 +323,25 @@ impl Shard {
                 })
             })
         })?;
-        let wrong = || PortError::WrongType { port: s.name.clone(), asked: std::any::type_name::<S>() };
-        asked.ok_or_else(|| PortError::Gone { port: s.name.clone() })?.ok_or_else(wrong)
+        answered(asked, &s.name, std::any::type_name::<S>())
+    }
+
+    /// The same with a server.
+    pub fn with_server<S: Server, R: Send>(
+        &self,
+        s: &ServerRef,
+        f: impl FnOnce(&mut S, Time, &mut Calls) -> R + Send,
+    ) -> Result<R, PortError> {
+        let asked = self.call(|engine| {
+            engine.visit(s.id, |unit, set| {
+                let Unit::Server(unit) = unit else { return None };
+                let now = Time::now();
+                unit.visit(set, |server, calls| {
+                    server.downcast_mut::<S>().map(|server| f(server, now, calls))
+                })
+            })
+        })?;
+        answered(asked, &s.name, std::any::type_name::<S>())
     }
 
     /// Takes a link out and closes its ports; answers its last counters.
@@ -276,6 +356,14 @@ impl Shard {
     pub fn remove_station(&self, s: StationRef) -> Option<Box<dyn Station>> {
         match self.call(|engine| engine.remove(s.id)) {
             Ok(Some(Unit::Station(unit))) => Some(unit.station),
+            _ => None,
+        }
+    }
+
+    /// Takes a server out, hangs up on its callers, and closes its ports.
+    pub fn remove_server(&self, s: ServerRef) -> Option<Box<dyn Server>> {
+        match self.call(|engine| engine.remove(s.id)) {
+            Ok(Some(Unit::Server(unit))) => Some(unit.into_server()),
             _ => None,
         }
     }
@@ -302,6 +390,26 @@ impl Shard {
         let answer = lend(f, &done, send);
         dones().idle.push(done);
         answer.ok_or_else(|| PortError::ShardGone { shard: self.name.clone() })
+    }
+}
+
+/// What came of a visit: `None` outside when nobody is there, inside when it is somebody else.
+fn answered<R>(asked: Option<Option<R>>, port: &str, asked_for: &'static str) -> Result<R, PortError> {
+    let port = || port.to_owned();
+    asked
+        .ok_or_else(|| PortError::Gone { port: port() })?
+        .ok_or_else(|| PortError::WrongType { port: port(), asked: asked_for })
+}
+
+/// Many callers need many descriptors, and the soft limit is 1024 for the sake of programs that use `select`.
+fn raise_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    const ENOUGH: u64 = 1 << 16;
+    let mut limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(ENOUGH).min(ENOUGH);
+    if limit.current.is_some_and(|now| now < most) {
+        limit.current = Some(most);
+        let _ = setrlimit(Resource::Nofile, limit);
     }
 }
 

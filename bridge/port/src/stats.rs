@@ -55,6 +55,13 @@ pub struct PortSnapshot {
     pub observers: u32,
     /// Bytes that observers were too slow for, or lost when they left.
     pub observer_lost_bytes: u64,
+    /// Callers of a server, now.
+    pub callers: u32,
+    /// Callers that a server has sent away.
+    pub refused: u64,
+    /// How often a caller of a server could not be taken in, for want of descriptors or memory. It stays in the queue,
+    /// and is asked in again a moment later.
+    pub accept_errors: u64,
 }
 
 /// Live counters of one port.
@@ -69,6 +76,7 @@ pub struct PortStats {
     shape: AtomicU32,
     lines: AtomicU8,
     observers: AtomicU32,
+    callers: AtomicU32,
     gone: AtomicBool,
     closing: AtomicBool,
     pub(crate) reconnects: Counter,
@@ -77,6 +85,8 @@ pub struct PortStats {
     pub(crate) parity_errors: Counter,
     pub(crate) overruns: Counter,
     pub(crate) observer_lost_bytes: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) accept_errors: Counter,
     pub(crate) rx_bytes: Counter,
     pub(crate) tx_bytes: Counter,
     pub(crate) discarded_bytes: Counter,
@@ -96,6 +106,7 @@ impl PortStats {
             shape: AtomicU32::new(pack(Format::default(), Flow::None)),
             lines: AtomicU8::new(0),
             observers: AtomicU32::new(0),
+            callers: AtomicU32::new(0),
             gone: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             reconnects: Counter::default(),
@@ -104,6 +115,8 @@ impl PortStats {
             parity_errors: Counter::default(),
             overruns: Counter::default(),
             observer_lost_bytes: Counter::default(),
+            refused: Counter::default(),
+            accept_errors: Counter::default(),
             rx_bytes: Counter::default(),
             tx_bytes: Counter::default(),
             discarded_bytes: Counter::default(),
@@ -144,6 +157,9 @@ impl PortStats {
             overruns: self.overruns.get(),
             observers: self.observers.load(Ordering::Relaxed),
             observer_lost_bytes: self.observer_lost_bytes.get(),
+            callers: self.callers(),
+            refused: self.refused.get(),
+            accept_errors: self.accept_errors.get(),
         }
     }
 
@@ -189,6 +205,14 @@ impl PortStats {
 
     pub(crate) fn set_observers(&self, n: usize) {
         self.observers.store(n as u32, Ordering::Relaxed);
+    }
+
+    pub(crate) fn callers(&self) -> u32 {
+        self.callers.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_callers(&self, n: usize) {
+        self.callers.store(n as u32, Ordering::Release);
     }
 
     /// The port is gone: `Waiting` while it may come back, or `Lost`.

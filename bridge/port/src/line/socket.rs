@@ -127,6 +127,29 @@ impl ListenLine {
         }
     }
 
+    /// The next caller, for a server that takes them all.
+    pub(crate) fn accept_any(&self) -> Result<OwnedFd, Errno> {
+        accept_with(&self.listener, FLAGS)
+    }
+
+    /// Makes it a listener for many: a longer queue, and options that callers take over from it, so that taking one in
+    /// costs one system call. One whose machine has vanished is noticed within two minutes.
+    pub(crate) fn for_many(&self) -> Result<(), Errno> {
+        listen(&self.listener, 1024)?;
+        if self.nodelay {
+            sockopt::set_tcp_nodelay(&self.listener, true)?;
+            sockopt::set_socket_keepalive(&self.listener, true)?;
+            sockopt::set_tcp_keepidle(&self.listener, Duration::from_secs(60))?;
+            sockopt::set_tcp_keepintvl(&self.listener, Duration::from_secs(10))?;
+            sockopt::set_tcp_keepcnt(&self.listener, 6)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        self.policy
+    }
+
     pub(crate) fn observers(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.observers.iter().map(AsFd::as_fd)
     }

@@ -4,9 +4,9 @@
 use super::{DIRECTIONS, LinkUnit};
 use crate::events::{Event, Happened};
 use crate::port::{Change, Presence};
+use crate::seat::guard;
 use crate::set::Set;
 use crate::stats::Moved;
-use crate::unit::guard;
 use crate::{Account, Conduit, Out, TapKind, TapPoints, TapRecord, Time};
 
 impl LinkUnit {

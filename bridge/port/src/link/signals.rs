@@ -7,8 +7,8 @@ use super::{DIRECTIONS, LineRouting, LinkUnit};
 use crate::events::Happened;
 use crate::line::{Line, Role};
 use crate::port::{DRIVEN, Presence, SENSED};
+use crate::seat::guard;
 use crate::set::Set;
-use crate::unit::guard;
 use crate::{Format, LineSettings, Lines, Signal, TapKind, Time};
 
 impl LinkUnit {

@@ -150,12 +150,18 @@ impl Port {
             }
             Ok(Caller::Refused) | Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Change::None,
             Err(_) => {
-                // Out of descriptors, most likely: the caller stays in the queue, and asking at once again would
-                // only burn time.
-                set.remove(line.listener.as_fd());
-                self.accept_at = Some(Time::now() + RETRY);
+                self.back_off(set);
                 Change::None
             }
+        }
+    }
+
+    /// A caller cannot be taken in, most likely for want of descriptors: it stays in the queue, and asking at once
+    /// again would only burn time.
+    pub(crate) fn back_off(&mut self, set: &Set) {
+        if let Some(line) = self.line.listener() {
+            set.remove(line.listener.as_fd());
+            self.accept_at = Some(Time::now() + RETRY);
         }
     }
 
