@@ -37,6 +37,7 @@ mod time;
 mod tls_files;
 mod unit;
 mod url;
+mod virtual_shard;
 
 pub use conduit::{Account, Conduit, Note, Out};
 pub use error::PortError;
@@ -58,3 +59,4 @@ pub use stats::{DirectionSnapshot, LinkSnapshot, LinkStats, PortSnapshot, PortSt
 pub use tap::{Tap, TapKind, TapReader, TapRecord, tap};
 pub use time::Time;
 pub use url::{Identity, Policy, PortUrl, TlsClient, TlsServer, UrlError};
+pub use virtual_shard::{VirtualEnd, VirtualLink, VirtualShard, VirtualStation};
