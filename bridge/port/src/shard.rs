@@ -344,6 +344,11 @@ impl Shard {
         answered(asked, &s.name, std::any::type_name::<S>())
     }
 
+    /// Runs `f` on the shard between two messages and waits for its answer: for data that its stations share.
+    pub fn between<R: Send>(&self, f: impl FnOnce(Time) -> R + Send) -> Result<R, PortError> {
+        self.call(|_| f(Time::now()))
+    }
+
     /// Takes a link out and closes its ports; answers its last counters.
     pub fn remove_link(&self, l: Link) -> LinkSnapshot {
         if let Ok(Some(Unit::Link(mut unit))) = self.call(|engine| engine.remove(l.id)) {
