@@ -1,21 +1,20 @@
-//! A Modbus RTU master on one line: works through a poll list and through requests handed in from outside, one
-//! exchange at a time, with the silences that the line needs.
-//!
-//! A late reply must not be taken for the answer to the next request, and in RTU nothing tells the two apart but
-//! time. So after a timeout the line must fall silent before anything is sent, and the unit that did not answer
-//! is not asked again for as long as its timeout was; other units are.
+//! A Modbus master on one line: works through a poll list and through requests handed in from outside, one exchange at
+//! a time, and puts what it reads where it belongs. What the line needs is in `line.rs`.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hilrig_points::Shared;
 use hilrig_port::{Histogram, LineEvent, Station, Time, Tx};
 
 use crate::counters::counters;
-use crate::exchange::{Outcome, Poll, PollResult, Results, Source, Values};
-use crate::pdu::EXCEPTION;
-use crate::reply::{Reply, match_reply};
-use crate::rtu::{BROADCAST, Chunk, Form, Framer, MAX_FRAME, Timing};
+use crate::frames::FrameSink;
+use crate::framing::Framing;
+use crate::line::{Ended, Line, Offer};
+use crate::poll::{Outcome, Poll, PollResult, PollStats, Results, Source, Values};
+use crate::rtu::{BROADCAST, Timing};
 
 /// Requests from outside that can wait at once.
 const WAITING_ONCE: usize = 64;
@@ -63,11 +62,12 @@ struct Entry {
     next: Option<Time>,
     /// Requests sent for the result to come.
     attempts: u16,
+    enabled: bool,
 }
 
 impl Entry {
     fn new(poll: Poll, source: Source) -> Self {
-        Self { poll, source, next: None, attempts: 0 }
+        Self { poll, source, next: None, attempts: 0, enabled: true }
     }
 
     fn due(&self) -> Time {
@@ -81,66 +81,40 @@ enum Who {
     Once,
 }
 
-/// The exchange on the line.
-#[derive(Debug, Clone, Copy)]
-struct Current {
-    who: Who,
-    sent: Time,
-    /// When a reply must have begun.
-    until: Time,
-    /// What to report unless something better comes.
-    verdict: Outcome,
-}
-
-/// How long a unit is left alone.
-#[derive(Debug, Clone, Copy, Default)]
-struct Hold {
-    until: Time,
-    window: Duration,
-}
-
-/// A Modbus RTU master. Put it on a port with `Shard::add_station`.
+/// A Modbus master. Put it on a port with `Shard::add_station`.
 #[derive(Debug)]
 pub struct Master {
-    timing: Timing,
-    turnaround: Duration,
+    line: Line,
     polls: Vec<Entry>,
+    poll_stats: Vec<PollStats>,
     once: VecDeque<Entry>,
+    /// Whose exchange is on the line.
+    who: Option<Who>,
     paused: bool,
     /// Nobody is at the far end, as before the first `LineEvent::Opened`.
     closed: bool,
-    framer: Framer,
-    current: Option<Current>,
-    /// When the line will have been silent for long enough.
-    silent_at: Time,
-    /// Nothing is sent before, silent or not: slaves are busy with a broadcast.
-    pause_until: Time,
-    /// Since when unexpected bytes keep the line from being silent.
-    noisy_since: Option<Time>,
-    holds: Box<[Hold; 256]>,
+    plant: Option<Shared>,
     results: rtrb::Producer<PollResult>,
     stats: Arc<MasterStats>,
     round_trips: Histogram,
 }
 
 impl Master {
-    /// A master with its poll list, and the ring with room for `room` results that it reports to.
+    /// A master with its poll list, and the ring with room for `room` results that it reports to. It speaks RTU
+    /// unless told otherwise.
     pub fn new(timing: Timing, polls: impl IntoIterator<Item = Poll>, room: usize) -> (Self, Results) {
         let (results, reader) = rtrb::RingBuffer::new(room.max(1));
-        let polls = polls.into_iter().enumerate().map(|(i, p)| Entry::new(p, Source::Poll(i))).collect();
+        let polls: Vec<Entry> =
+            polls.into_iter().enumerate().map(|(i, p)| Entry::new(p, Source::Poll(i))).collect();
         let master = Self {
-            timing,
-            turnaround: Duration::from_millis(100),
+            line: Line::new(Framing::Rtu, timing),
+            poll_stats: vec![PollStats::default(); polls.len()],
             polls,
             once: VecDeque::with_capacity(WAITING_ONCE),
+            who: None,
             paused: false,
             closed: true,
-            framer: Framer::new(&timing),
-            current: None,
-            silent_at: Time(0),
-            pause_until: Time(0),
-            noisy_since: None,
-            holds: Box::new([Hold::default(); 256]),
+            plant: None,
             results,
             stats: Arc::default(),
             round_trips: Histogram::default(),
@@ -148,10 +122,31 @@ impl Master {
         (master, Results(reader))
     }
 
+    /// How the frames look; Modbus TCP and RTU over TCP need a port that is a connection.
+    #[must_use]
+    pub fn framing(mut self, framing: Framing) -> Self {
+        self.line.set_framing(framing);
+        self
+    }
+
     /// How long to wait after a broadcast; 100 ms if not set (SL 2.4.1).
     #[must_use]
     pub fn turnaround(mut self, time: Duration) -> Self {
-        self.turnaround = time;
+        self.line.turnaround = time;
+        self
+    }
+
+    /// Where polls with [`Poll::into`] put what they read.
+    #[must_use]
+    pub fn plant(mut self, plant: Shared) -> Self {
+        self.plant = Some(plant);
+        self
+    }
+
+    /// Records every frame.
+    #[must_use]
+    pub fn frames(mut self, sink: FrameSink) -> Self {
+        self.line.set_frames(sink);
         self
     }
 
@@ -168,15 +163,20 @@ impl Master {
         room
     }
 
-    /// Stops or resumes the poll list; nobody at the far end does the same. The exchange on the line is brought to its end, without retries; requests handed in with
-    /// [`submit`](Self::submit) go on.
+    /// Stops or resumes the poll list; nobody at the far end does the same. The exchange on the line is brought to
+    /// its end, without retries; requests handed in with [`submit`](Self::submit) go on.
     pub fn pause(&mut self, paused: bool) {
         self.paused = paused;
     }
 
+    /// Stops or resumes one entry of the poll list; `false` if there is no such.
+    pub fn enable(&mut self, poll: usize, enabled: bool) -> bool {
+        self.polls.get_mut(poll).map(|entry| entry.enabled = enabled).is_some()
+    }
+
     /// No exchange is on the line and no request waits.
     pub fn is_idle(&self) -> bool {
-        self.current.is_none() && self.once.is_empty()
+        self.who.is_none() && self.once.is_empty()
     }
 
     /// The counters; readable from anywhere while the master runs.
@@ -184,88 +184,89 @@ impl Master {
         self.stats.clone()
     }
 
+    /// What came of one entry of the poll list so far.
+    pub fn poll_stats(&self, poll: usize) -> Option<&PollStats> {
+        self.poll_stats.get(poll)
+    }
+
     /// Round trips of all good replies and exceptions so far.
     pub fn round_trips(&self) -> &Histogram {
         &self.round_trips
     }
 
-    /// When the line is free, if nothing comes.
-    fn ready(&self) -> Time {
-        self.silent_at.max(self.pause_until)
-    }
-
-    fn entry(&self, who: Who) -> Option<&Entry> {
+    fn stats_of(&mut self, who: Who) -> Option<&mut PollStats> {
         match who {
-            Who::Poll(i) => self.polls.get(i),
-            Who::Once => self.once.front(),
+            Who::Poll(i) => self.poll_stats.get_mut(i),
+            Who::Once => None,
         }
     }
 
     /// Who may be asked at the earliest, and when; the line itself left aside.
     fn first_due(&self) -> Option<(Time, Who)> {
-        let when = |e: &Entry| e.due().max(self.holds[usize::from(e.poll.exchange.unit())].until);
+        let when = |e: &Entry| e.due().max(self.line.hold(e.poll.exchange.unit()));
         let polls = if self.paused || self.closed { &[] } else { &self.polls[..] };
-        let once = self.once.front().map(|e| (when(e), Time(0), Who::Once));
-        let polls = polls.iter().enumerate().map(|(i, e)| (when(e), e.due(), Who::Poll(i)));
-        let ready = self.ready();
-        // Of those that can go when the line is free, the one that waits longest; the one handed in first of all.
+        let once = self.once.front().map(|e| (when(e), Reverse(i16::MAX), Time(0), Who::Once));
+        let polls = polls.iter().enumerate().filter(|(_, e)| e.enabled);
+        let polls = polls.map(|(i, e)| (when(e), Reverse(e.poll.priority.into()), e.due(), Who::Poll(i)));
+        let ready = self.line.ready();
+        // Of those that can go when the line is free, the most important; of these the one that waits longest.
         once.into_iter()
             .chain(polls)
-            .min_by_key(|&(when, due, _)| (when.max(ready), due))
-            .map(|(when, _, who)| (when, who))
+            .min_by_key(|&(when, priority, due, _)| (when.max(ready), priority, due))
+            .map(|(when, _, _, who)| (when, who))
     }
 
     /// Sends the next request, if one is due and the line is free.
     fn advance(&mut self, now: Time, tx: &mut Tx) {
-        if self.current.is_some() {
+        if self.who.is_some() {
             return;
         }
         let Some((_, who)) = self.first_due().filter(|(when, _)| *when <= now) else { return };
-        if self.ready() > now {
-            let Some(entry) = self.entry(who) else { return };
-            if self.noisy_since.is_some_and(|since| now.since(since) > entry.poll.timeout) {
-                self.noisy_since = Some(now);
-                self.finish(now, who, now, Outcome::LineBusy, Values::default());
-            }
-            return;
-        }
         let entry = match who {
             Who::Poll(i) => self.polls.get_mut(i),
             Who::Once => self.once.front_mut(),
         };
         let Some(entry) = entry else { return };
         let exchange = &entry.poll.exchange;
-        if !tx.send(exchange.frame()) {
-            self.pause_until = now + entry.poll.timeout;
-            self.finish(now, who, now, Outcome::LineBusy, Values::default());
-            return;
+        let offer = self.line.offer(now, exchange.unit(), exchange.pdu(), entry.poll.timeout, tx);
+        if matches!(offer, Offer::Asked | Offer::Told) {
+            self.stats.requests.add(1);
+            self.stats.retries.add((entry.attempts > 0).into());
+            entry.attempts = entry.attempts.saturating_add(1);
+            entry.next.get_or_insert(now);
         }
-        self.framer.clear();
-        self.stats.requests.add(1);
-        if entry.attempts > 0 {
-            self.stats.retries.add(1);
+        let to_all = exchange.unit() == BROADCAST;
+        if let Some(stats) = self.stats_of(who) {
+            stats.requests += u64::from(matches!(offer, Offer::Asked | Offer::Told));
         }
-        entry.attempts = entry.attempts.saturating_add(1);
-        entry.next.get_or_insert(now);
-        let sent_by = now + self.timing.on_the_line(exchange.frame().len());
-        if exchange.unit() == BROADCAST {
-            self.stats.broadcasts.add(1);
-            self.pause_until = sent_by + self.turnaround;
-            self.finish(now, who, now, Outcome::Ok, Values::default());
-        } else {
-            let until = sent_by + entry.poll.timeout;
-            self.current = Some(Current { who, sent: now, until, verdict: Outcome::Timeout });
+        let outcome = match offer {
+            Offer::Later => return,
+            Offer::Asked => {
+                self.who = Some(who);
+                return;
+            }
+            Offer::Told => {
+                self.stats.broadcasts.add(to_all.into());
+                Outcome::Ok
+            }
+            Offer::Busy => Outcome::LineBusy,
+        };
+        self.finish(who, Ended { outcome, sent: now, at: now }, offer == Offer::Told);
+    }
+
+    /// The exchange on the line is over.
+    fn ended(&mut self, ended: Option<Ended>) {
+        let (late, noise) = self.line.take_counts();
+        self.stats.late_replies.add(late);
+        self.stats.noise_bytes.add(noise);
+        if let Some((ended, who)) = ended.zip(self.who.take_if(|_| ended.is_some())) {
+            self.finish(who, ended, false);
         }
     }
 
-    /// Ends an exchange: reports it, or leaves it due for another attempt.
-    fn finish(&mut self, now: Time, who: Who, sent: Time, outcome: Outcome, values: Values) {
-        self.current = None;
-        let entry = match who {
-            Who::Poll(i) => self.polls.get_mut(i),
-            Who::Once => self.once.front_mut(),
-        };
-        let Some(entry) = entry else { return };
+    /// Reports an exchange, or leaves it due for another attempt. `told`: nobody was to answer.
+    fn finish(&mut self, who: Who, ended: Ended, told: bool) {
+        let Ended { outcome, sent, at } = ended;
         let (counter, answered) = match outcome {
             Outcome::Ok => (&self.stats.replies, true),
             Outcome::Exception(_) => (&self.stats.exceptions, true),
@@ -275,178 +276,84 @@ impl Master {
             Outcome::Mismatch => (&self.stats.mismatches, false),
             Outcome::LineBusy => (&self.stats.line_busy, false),
         };
-        let round_trip = now.since(sent);
-        let unit = entry.poll.exchange.unit();
-        if unit != BROADCAST {
+        let round_trip = at.since(sent);
+        if !told {
             counter.add(1);
             if answered {
                 self.round_trips.record(round_trip);
             }
         }
+        if let Some(stats) = self.stats_of(who) {
+            stats.note(outcome, at, (answered && !told).then_some(round_trip));
+        }
         let halted = self.paused && matches!(who, Who::Poll(_));
+        let entry = match who {
+            Who::Poll(i) => self.polls.get_mut(i),
+            Who::Once => self.once.front_mut(),
+        };
+        let Some(entry) = entry else { return };
         if !answered && !halted && (1..=entry.poll.retries).contains(&entry.attempts) {
             return;
         }
+        let values = match outcome {
+            Outcome::Ok if !told => entry.poll.exchange.values(self.line.data()),
+            _ => Values::default(),
+        };
+        if let (Some(cells), Some(plant), Outcome::Ok) = (entry.poll.into, &self.plant, outcome) {
+            plant.with(|plant| cells.put(plant, &values));
+        }
         let attempts = std::mem::take(&mut entry.attempts);
-        let result = PollResult { source: entry.source, outcome, attempts, round_trip, at: now, values };
+        let result = PollResult { source: entry.source, outcome, attempts, round_trip, at, values };
         match (who, entry.poll.every) {
             (Who::Once, _) => drop(self.once.pop_front()),
-            (Who::Poll(_), None) => entry.next = Some(now),
+            (Who::Poll(_), None) => entry.next = Some(at),
             (Who::Poll(_), Some(period)) => {
                 // Periods count from the plan, not from when it was carried out, so that lateness does not add up.
                 let (due, period) = (entry.due(), period.max(Duration::from_nanos(1)));
-                let passed = now.since(due).as_nanos() / period.as_nanos();
+                let passed = at.since(due).as_nanos() / period.as_nanos();
                 self.stats.overruns.add(passed as u64);
                 let periods = u32::try_from(passed + 1).unwrap_or(u32::MAX);
                 entry.next = Some(due + period.saturating_mul(periods));
+                if let Some(stats) = self.stats_of(who) {
+                    stats.overruns += passed as u64;
+                }
             }
         }
         if self.results.push(result).is_err() {
             self.stats.results_lost.add(1);
         }
     }
-
-    /// Ends the current exchange without a good reply.
-    fn give_up(&mut self, now: Time, current: Current, outcome: Outcome) {
-        if let Some(entry) = self.entry(current.who) {
-            let window = entry.poll.timeout;
-            // A reply that came, if broken, comes no more; one that did not come may be on its way.
-            if outcome != Outcome::Crc {
-                self.holds[usize::from(entry.poll.exchange.unit())] = Hold { until: now + window, window };
-            }
-        }
-        self.finish(now, current.who, current.sent, outcome, Values::default());
-    }
-
-    /// A frame with a good CRC is in the buffer.
-    fn frame(&mut self, now: Time) {
-        let from = self.framer.frame()[0];
-        let Some(current) = &mut self.current else {
-            self.stats.late_replies.add(1);
-            let hold = &mut self.holds[usize::from(from)];
-            if hold.until > now {
-                hold.until = now + hold.window;
-            }
-            return;
-        };
-        let entry = match current.who {
-            Who::Poll(i) => self.polls.get(i),
-            Who::Once => self.once.front(),
-        };
-        let Some(entry) = entry else { return };
-        let exchange = &entry.poll.exchange;
-        if from != exchange.unit() {
-            current.verdict = Outcome::WrongUnit;
-            return;
-        }
-        let (outcome, values) = match match_reply(exchange.pdu(), self.framer.pdu()) {
-            Reply::Done(data) => (Outcome::Ok, exchange.values(data)),
-            Reply::Refused(code) => (Outcome::Exception(code), Values::default()),
-            Reply::Stranger => {
-                current.verdict = Outcome::Mismatch;
-                return;
-            }
-        };
-        let (who, sent) = (current.who, current.sent);
-        let last = self.framer.last_byte().unwrap_or(now);
-        self.finish(last, who, sent, outcome, values);
-    }
-
-    /// Ends what is in the buffer, if silence has come.
-    fn after_silence(&mut self, now: Time) {
-        if self.framer.silence_ends().is_none_or(|end| end > now) {
-            return;
-        }
-        match self.framer.judge() {
-            Chunk::Frame => self.frame(now),
-            chunk => {
-                self.stats.noise_bytes.add(self.framer.collected());
-                self.broken(now, chunk);
-            }
-        }
-        self.framer.clear();
-    }
-
-    /// No frame. If it begins like the reply, it was the reply, and there is nothing more to wait for.
-    fn broken(&mut self, now: Time, chunk: Chunk) {
-        let Some(current) = &mut self.current else { return };
-        if chunk == Chunk::Short {
-            return;
-        }
-        current.verdict = Outcome::Crc;
-        let current = *current;
-        let begins_alike = self.entry(current.who).is_some_and(|e| {
-            let asked = &e.poll.exchange;
-            self.framer.frame().starts_with(&[asked.unit(), asked.function()])
-                || self.framer.frame().starts_with(&[asked.unit(), asked.function() | EXCEPTION])
-        });
-        if begins_alike {
-            self.give_up(now, current, Outcome::Crc);
-        }
-    }
-
-    fn after_timeout(&mut self, now: Time) {
-        let Some(current) = self.current.filter(|_| self.patience().is_some_and(|end| end <= now)) else {
-            return;
-        };
-        self.give_up(now, current, current.verdict);
-    }
-
-    /// When the current exchange is given up. Not in the middle of a frame, but not for ever either.
-    fn patience(&self) -> Option<Time> {
-        let until = self.current?.until;
-        match self.framer.silence_ends() {
-            Some(end) if end > until => {
-                Some(end.min(until + self.timing.on_the_line(MAX_FRAME) + self.timing.silence))
-            }
-            _ => Some(until),
-        }
-    }
 }
 
 impl Station for Master {
     fn on_bytes(&mut self, now: Time, bytes: &[u8], tx: &mut Tx) {
-        self.after_silence(now);
-        if self.silent_at <= now {
-            self.noisy_since = None;
-        }
-        for &byte in bytes {
-            self.framer.push(now, byte);
-            if self.framer.is_whole(Form::Reply) {
-                self.frame(now);
-                self.framer.clear();
-            }
-        }
-        self.after_timeout(now);
-        if self.current.is_none() {
-            self.noisy_since.get_or_insert(now);
-        }
-        // After a frame t3.5 will do; within one the port may hold bytes back.
-        let in_frame = self.framer.collected() > 0;
-        self.silent_at = now + if in_frame { self.timing.silence } else { self.timing.t35 };
+        let ended = self.line.on_bytes(now, bytes);
+        self.ended(ended);
         self.advance(now, tx);
     }
 
     fn on_deadline(&mut self, now: Time, tx: &mut Tx) {
-        self.after_silence(now);
-        self.after_timeout(now);
+        let ended = self.line.on_deadline(now);
+        self.ended(ended);
         self.advance(now, tx);
     }
 
     fn deadline(&self) -> Option<Time> {
-        let next = match self.current {
-            Some(_) => self.patience(),
-            None => self.first_due().map(|(when, _)| when.max(self.ready())),
+        let next = match self.who {
+            Some(_) => None,
+            None => self.first_due().map(|(when, _)| when.max(self.line.ready())),
         };
-        [self.framer.silence_ends(), next].into_iter().flatten().min()
+        [self.line.deadline(), next].into_iter().flatten().min()
     }
 
     fn on_line(&mut self, now: Time, event: LineEvent, tx: &mut Tx) {
-        self.framer.clear();
         self.closed = event != LineEvent::Opened;
-        self.silent_at = now + self.timing.silence;
-        if let Some(current) = self.current.filter(|_| self.closed) {
-            self.give_up(now, current, Outcome::Timeout);
+        let ended = self.line.on_line(now, event);
+        self.ended(ended);
+        if !self.closed {
+            for entry in &mut self.polls {
+                entry.next.get_or_insert(now + entry.poll.phase);
+            }
         }
         self.advance(now, tx);
     }
