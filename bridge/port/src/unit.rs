@@ -4,7 +4,6 @@
 use crate::link::LinkUnit;
 use crate::port::{Change, Port, Presence};
 use crate::seat::Seat;
-pub(crate) use crate::seat::guard;
 use crate::server_unit::ServerUnit;
 use crate::set::{EventFlags, Set};
 use crate::{PortError, Station, Time};

@@ -127,6 +127,8 @@ fn deadlines_are_kept_in_order_and_never_early() {
     // Absolute deadlines: whatever happened meanwhile, the fast one ticks eight times as often.
     let slow = ticks(&stations[7]);
     wait_until("the fastest has caught up", || ticks(&stations[0]) >= 8 * (slow - 1));
+    // Each that came was noted, with how late it was called.
+    assert!(stations[7].lateness().count() >= 50);
     // A deadline set from outside counts too.
     let set = |s, due| {
         shard.with_station(s, move |echo: &mut Echo, _, _| (echo.due, echo.every) = (due, None)).unwrap()

@@ -3,12 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
+#[path = "common/strace.rs"]
+mod strace;
 #[path = "common/wire.rs"]
 mod wire;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use hilrig_port::{
     Link, LinkOptions, Shard, Station, StationRef, TapKind, TapPoints, TapReader, Time, Tx, tap,
 };
 use hilrig_tests::{Counting, allocator_calls};
+use strace::{check, system_calls};
 use wire::Wire;
 
 #[global_allocator]
@@ -190,45 +190,6 @@ fn neither_a_tap_nor_a_conduit_makes_the_shard_allocate() {
     assert!(bytes.join().unwrap() >= all, "the tap has recorded less than went through");
 }
 
-/// `strace -c` on one thread; answers how often it made which system call while `work` ran.
-fn system_calls(thread: i32, work: impl FnOnce()) -> Option<BTreeMap<String, u64>> {
-    // Where Yama restricts tracing to parents, strace, which is our child, may trace us nevertheless.
-    let _ = rustix::process::set_ptracer(rustix::process::PTracer::Any);
-    let spawned = Command::new("strace")
-        .args(["-c", "-p", &thread.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut strace: Child = match spawned {
-        Ok(child) => child,
-        Err(e) => {
-            eprintln!("skipped: strace cannot be run: {e}");
-            return None;
-        }
-    };
-    let mut lines = BufReader::new(strace.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let attached = lines.find(|line| line.contains("attached"));
-    assert!(attached.is_some(), "strace could not attach to the shard");
-    work();
-    let pid = rustix::process::Pid::from_child(&strace);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let mut calls = BTreeMap::new();
-    for line in lines {
-        // % time, seconds, usecs/call, calls, errors (or nothing), name
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if let [_, _, _, n, .., name] = words[..]
-            && let Ok(n) = n.parse::<u64>()
-            && name != "total"
-        {
-            calls.insert(name.to_owned(), n);
-        }
-    }
-    strace.wait().unwrap();
-    assert!(!calls.is_empty(), "strace counted nothing");
-    Some(calls)
-}
-
 const N: usize = 2_000;
 
 #[test]
@@ -252,22 +213,6 @@ fn a_tap_costs_no_system_call_and_a_conduit_that_does_not_wait_none_either() {
         drop(bench);
         assert!(bytes.join().unwrap() > 0);
     }
-}
-
-/// At most three calls a message, and no others than these.
-fn check(what: &str, calls: &BTreeMap<String, u64>, messages: u64) {
-    // Attaching breaks into one wait, which is then started again.
-    const START: u64 = 2;
-    for (name, n) in calls {
-        assert!(
-            ["epoll_pwait2", "read", "write"].contains(&name.as_str()),
-            "{what}: {n} x {name} in {calls:?}"
-        );
-        assert!(*n <= messages + START, "{what}: {n} x {name} for {messages} messages");
-    }
-    let all: u64 = calls.values().sum();
-    println!("{what}: {:.3} system calls a message, {calls:?}", all as f64 / messages as f64);
-    assert!(all <= 3 * messages + START, "{what}: {all} system calls for {messages} messages: {calls:?}");
 }
 
 #[test]

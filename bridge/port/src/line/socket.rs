@@ -365,3 +365,21 @@ fn resolve(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_of_a_server_take_over_the_options_of_its_listener() {
+        let line = listen_tcp("127.0.0.1", 0, Policy::default(), "test", &|| false).unwrap();
+        line.for_many().unwrap();
+        let client = std::net::TcpStream::connect(line.address().unwrap()).unwrap();
+        let mut fds = [PollFd::new(&line.listener, PollFlags::IN)];
+        poll(&mut fds, None).unwrap();
+        let caller = line.accept_any().unwrap();
+        assert!(sockopt::tcp_nodelay(&caller).unwrap() && sockopt::socket_keepalive(&caller).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&caller).unwrap(), Duration::from_secs(60));
+        drop(client);
+    }
+}
