@@ -169,10 +169,14 @@ impl Conduit for LinkCore {
     fn push(&mut self, now: Time, direction: Direction, bytes: &[u8]) {
         let now = self.tick(now);
         let d = direction.index();
-        let (stage, tx) = (&mut self.stages[d], &mut self.wire.lanes[d].tx);
         if bytes.is_empty() {
             return;
         }
+        // What the other side has said is over now, and comes first.
+        self.frames.speaks(now, direction);
+        self.end_frame(now, 1 - d);
+        self.work(now, 1 - d);
+        let (stage, tx) = (&mut self.stages[d], &mut self.wire.lanes[d].tx);
         if stage.is_clear(&self.rules) {
             self.frames.arrive(now, direction, bytes, |_, _, _| ());
             let due = stage.bypass(now, bytes.len());
@@ -189,9 +193,6 @@ impl Conduit for LinkCore {
             });
             self.work(now, d);
         }
-        // What the other side has said before is over now.
-        self.end_frame(now, 1 - d);
-        self.work(now, 1 - d);
         self.wire.run(now);
     }
 

@@ -9,6 +9,7 @@ use crate::trigger::Matcher;
 
 /// A frame whose terminator does not come ends after this time, so that nothing is held back for ever.
 const PATIENCE: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_nanos(1);
 
 #[derive(Debug)]
 pub(crate) struct Frames {
@@ -64,13 +65,7 @@ impl Frames {
         bytes: &[u8],
         mut piece: impl FnMut(usize, bool, bool),
     ) {
-        let [side, other] = match direction {
-            Direction::AToB => self.sides.each_mut(),
-            Direction::BToA => {
-                let [a, b] = self.sides.each_mut();
-                [b, a]
-            }
-        };
+        let side = &mut self.sides[direction.index()];
         side.last = Some(now);
         if let Some(terminator) = &self.terminator {
             let mut begin = 0;
@@ -88,11 +83,16 @@ impl Frames {
         }
         piece(bytes.len(), !side.open, false);
         side.open = true;
-        let tick = Duration::from_nanos(1);
-        side.over = now + self.silence.max(self.allowance) + tick;
-        // The other side has spoken: what it heard was over.
-        if let Some(last) = other.last.filter(|last| *last < now) {
-            other.over = other.over.min(now.max(last + self.silence + tick));
+        side.over = now + self.silence.max(self.allowance) + TICK;
+    }
+
+    /// This direction's sender begins to speak: what it heard from the other side is over, or is as soon as it may be.
+    pub fn speaks(&mut self, now: Time, direction: Direction) {
+        let other = &mut self.sides[1 - direction.index()];
+        if self.terminator.is_none()
+            && let Some(last) = other.last.filter(|last| *last < now)
+        {
+            other.over = other.over.min(now.max(last + self.silence + TICK));
         }
     }
 }
@@ -108,6 +108,7 @@ mod tests {
         let mut begins = |us: u64, direction| {
             let now = Time(us * 1000);
             frames.tick(now, direction);
+            frames.speaks(now, direction);
             let mut new = false;
             frames.arrive(now, direction, &[0; 4], |_, begins, _| new = begins);
             new
