@@ -68,6 +68,14 @@ impl Histogram {
         Duration::from_nanos(self.max)
     }
 
+    /// What was recorded since an earlier copy of this one; the longest is known to 25 % then.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let counts: [u64; BUCKETS] = std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i]));
+        let highest = counts.iter().rposition(|n| *n > 0).map_or(0, upper);
+        Self { counts, max: highest.min(self.max) }
+    }
+
     /// Adds what another histogram saw.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
@@ -119,6 +127,18 @@ mod tests {
             assert_eq!(index(upper(i - 1) + 1), i);
         }
         assert_eq!(index(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn what_came_later_is_told_apart() {
+        let mut h = Histogram::default();
+        h.record(Duration::from_millis(500));
+        let before = h.clone();
+        assert_eq!(h.since(&before), Histogram::default());
+        h.record(Duration::from_micros(10));
+        let later = h.since(&before);
+        assert_eq!(later.count(), 1);
+        assert!((Duration::from_micros(10)..Duration::from_micros(13)).contains(&later.max()));
     }
 
     #[test]
