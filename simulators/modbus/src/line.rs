@@ -199,7 +199,8 @@ impl Line {
             return Offer::Later;
         }
         if self.ready() > now {
-            if self.noisy_since.is_some_and(|since| now.since(since) > timeout) {
+            let noisy = self.noisy_since.filter(|_| self.silent_at > now);
+            if noisy.is_some_and(|since| now.since(since) > timeout) {
                 self.noisy_since = Some(now);
                 return Offer::Busy;
             }
@@ -383,6 +384,7 @@ impl Line {
     pub(crate) fn on_line(&mut self, now: Time, event: LineEvent) -> Option<Ended> {
         self.framer.clear();
         self.lost = false;
+        self.noisy_since = None;
         self.silent_at = now + if self.framing.is_rtu() { self.timing.silence } else { Duration::ZERO };
         if event == LineEvent::Opened { None } else { self.give_up(now, Outcome::Timeout) }
     }

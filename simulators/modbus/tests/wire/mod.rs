@@ -100,6 +100,13 @@ impl<A: Station, B: Station> Wire<A, B> {
         f(&mut self.near, self.now)
     }
 
+    /// The same, with what it wants sent.
+    pub fn drive_near<R>(&mut self, f: impl FnOnce(&mut A, Time, &mut Tx) -> R) -> R {
+        let result = f(&mut self.near, self.now, &mut self.tx);
+        self.flush(End::Near);
+        result
+    }
+
     pub fn line(&mut self, event: LineEvent) {
         self.near.on_line(self.now, event, &mut self.tx);
         self.flush(End::Near);
