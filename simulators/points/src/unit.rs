@@ -1,7 +1,7 @@
 //! The data of a unit: four tables of 65,536 cells in sparse pages, so that what is absent is absent to the
 //! single address and memory stays small.
 
-use crate::Refusal;
+use crate::{Access, Refusal};
 
 /// The four primary tables (AP 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,9 +24,14 @@ impl Table {
 
 const PAGE: usize = 256;
 
+/// Access bits of a cell; one that has none does not exist.
+pub(crate) const READ: u8 = 1;
+pub(crate) const WRITE: u8 = 2;
+const NONE: u8 = 0;
+
 #[derive(Debug, Clone)]
 struct Page {
-    present: [bool; PAGE],
+    access: [u8; PAGE],
     values: [u16; PAGE],
 }
 
@@ -42,19 +47,33 @@ impl Cells {
 
     fn get(&self, address: u16) -> Option<u16> {
         let [page, cell] = address.to_be_bytes().map(usize::from);
-        self.pages[page].as_ref().filter(|p| p.present[cell]).map(|p| p.values[cell])
+        self.pages[page].as_ref().filter(|p| p.access[cell] != NONE).map(|p| p.values[cell])
     }
 
     fn set(&mut self, address: u16, value: u16) -> bool {
         let [page, cell] = address.to_be_bytes().map(usize::from);
-        let Some(page) = self.pages[page].as_mut().filter(|p| p.present[cell]) else { return false };
+        let Some(page) = self.pages[page].as_mut().filter(|p| p.access[cell] != NONE) else { return false };
         page.values[cell] = value;
         true
     }
 
-    fn has(&self, first: u16, count: u16) -> bool {
-        (u32::from(first)..u32::from(first) + u32::from(count))
-            .all(|a| u16::try_from(a).is_ok_and(|a| self.get(a).is_some()))
+    /// Walks a range page by page, `false` as soon as `each` says so or a page is missing.
+    fn walk(&self, first: u16, count: u16, mut each: impl FnMut(&[u8], &[u16]) -> bool) -> bool {
+        let end = usize::from(first) + usize::from(count);
+        let mut at = usize::from(first);
+        while at < end {
+            let Some(Some(page)) = self.pages.get(at / PAGE) else { return false };
+            let (from, to) = (at % PAGE, (end - at + at % PAGE).min(PAGE));
+            if !each(&page.access[from..to], &page.values[from..to]) {
+                return false;
+            }
+            at += to - from;
+        }
+        true
+    }
+
+    fn has(&self, first: u16, count: u16, access: u8) -> bool {
+        self.walk(first, count, |cells, _| cells.iter().all(|a| a & access != NONE))
     }
 }
 
@@ -106,8 +125,8 @@ impl Unit {
         for (address, value) in (first..=u16::MAX).zip(values) {
             let [page, cell] = address.to_be_bytes().map(usize::from);
             let page = self.tables[table as usize].pages[page]
-                .get_or_insert_with(|| Box::new(Page { present: [false; PAGE], values: [0; PAGE] }));
-            page.present[cell] = true;
+                .get_or_insert_with(|| Box::new(Page { access: [NONE; PAGE], values: [0; PAGE] }));
+            page.access[cell] = READ | WRITE;
             page.values[cell] = normal(table, value);
         }
         Ok(())
@@ -124,9 +143,62 @@ impl Unit {
         self.tables[table as usize].set(address, normal(table, value))
     }
 
-    /// Whether all of `quantity` addresses exist.
-    pub(crate) fn has(&self, table: Table, address: u16, quantity: u16) -> Result<(), Refusal> {
-        if self.tables[table as usize].has(address, quantity) { Ok(()) } else { Err(Refusal::Address) }
+    /// Says what a master may do with addresses that exist.
+    pub fn allow(&mut self, table: Table, first: u16, last: u16, access: Access) {
+        let bits = match access {
+            Access::Rw => READ | WRITE,
+            Access::Ro => READ,
+            Access::Wo => WRITE,
+        };
+        for address in first..=last {
+            let [page, cell] = address.to_be_bytes().map(usize::from);
+            if let Some(page) = self.tables[table as usize].pages[page].as_mut()
+                && page.access[cell] != NONE
+            {
+                page.access[cell] = bits;
+            }
+        }
+    }
+
+    /// Whether all of `quantity` addresses exist and can be read, or written.
+    pub(crate) fn has(&self, table: Table, address: u16, quantity: u16, access: u8) -> Result<(), Refusal> {
+        if self.tables[table as usize].has(address, quantity, access) {
+            Ok(())
+        } else {
+            Err(Refusal::Address)
+        }
+    }
+
+    /// Values of addresses that exist, in runs.
+    pub(crate) fn each_run(&self, table: Table, address: u16, quantity: u16, mut run: impl FnMut(&[u16])) {
+        self.tables[table as usize].walk(address, quantity, |_, values| {
+            run(values);
+            true
+        });
+    }
+
+    /// Copies cells; those that do not exist are 0.
+    pub(crate) fn load(&self, table: Table, address: u16, out: &mut [u16]) {
+        for (a, out) in (address..=u16::MAX).zip(out) {
+            *out = self.get(table, a).unwrap_or(0);
+        }
+    }
+
+    pub(crate) fn store(&mut self, table: Table, address: u16, words: &[u16]) {
+        for (a, w) in (address..=u16::MAX).zip(words) {
+            let _ = self.set(table, a, *w);
+        }
+    }
+
+    /// All addresses that exist, with their values.
+    pub(crate) fn cells(&self, table: Table) -> impl Iterator<Item = (u16, u16)> {
+        let pages = self.tables[table as usize].pages.iter().enumerate();
+        pages.filter_map(|(i, page)| Some((i, page.as_ref()?))).flat_map(|(i, page)| {
+            let cells = page.access.iter().zip(&page.values).enumerate();
+            cells
+                .filter(|(_, (access, _))| **access != NONE)
+                .map(move |(cell, (_, value))| ((i * PAGE + cell) as u16, *value))
+        })
     }
 }
 
