@@ -68,6 +68,8 @@ pub struct Wire<A, B> {
     /// Start and end of each burst as it was put on the line.
     pub log: Vec<(Time, Time, End, Vec<u8>)>,
     pub logging: bool,
+    /// What anybody who listens hears, while logging.
+    pub heard: Vec<(Time, u8)>,
     pub events: u64,
 }
 
@@ -89,6 +91,7 @@ impl<A: Station, B: Station> Wire<A, B> {
             tamper: Box::new(tamper),
             log: Vec::new(),
             logging: true,
+            heard: Vec::new(),
             events: 0,
         };
         wire.line(LineEvent::Opened);
@@ -178,6 +181,9 @@ impl<A: Station, B: Station> Wire<A, B> {
             for chunk in bytes.chunks(self.batch) {
                 at = at + self.timing.on_the_line(chunk.len());
                 flight.extend(chunk.iter().map(|&b| (at, b)));
+                if self.logging {
+                    self.heard.extend(chunk.iter().map(|&b| (at, b)));
+                }
             }
         }
         if before > 0 {
