@@ -142,6 +142,12 @@ impl Point {
         }
     }
 
+    /// The value that cells say which came over a line, in the order of their addresses; `None` if the point has
+    /// more or fewer.
+    pub fn decode(&self, cells: &[u16]) -> Option<Value> {
+        (cells.len() == usize::from(self.cells)).then(|| self.value(cells))
+    }
+
     fn text(&self, words: &[u16]) -> String {
         let swap = self.order.swaps_bytes();
         let mut bytes: Vec<u8> =
