@@ -121,6 +121,20 @@ impl Group {
         self.0.iter().map(Child::cpu).sum()
     }
 
+    /// Resident memory, and the part of it that is no file, of all processes, in KB.
+    pub fn memory_kb(&self) -> Result<(f64, f64), Failure> {
+        let mut all = (0.0, 0.0);
+        for child in &self.0 {
+            let status = fs::read_to_string(format!("/proc/{}/status", child.pid()))?;
+            let of = |key: &str| -> f64 {
+                let line = status.lines().find_map(|line| line.strip_prefix(key));
+                line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(f64::NAN)
+            };
+            all = (all.0 + of("VmRSS:"), all.1 + of("RssAnon:"));
+        }
+        Ok(all)
+    }
+
     pub fn check_alive(&mut self) -> Result<(), Failure> {
         self.0.iter_mut().try_for_each(Child::check_alive)
     }

@@ -62,6 +62,25 @@ impl End {
         }
     }
 
+    /// Sends a request and reads a reply as long as `reply`; answers the time from before the write to after the last byte.
+    pub fn ask(&self, request: &[u8], reply: &mut [u8], patience: Duration) -> Result<Duration, Failure> {
+        let start = Instant::now();
+        if write(&self.fd, request)? != request.len() {
+            return Err(Failure::Missing("the port does not take one request at once".to_owned()));
+        }
+        let mut have = 0;
+        while have < reply.len() {
+            if !wait(&mut [PollFd::new(&self.fd, PollFlags::IN)], patience)? {
+                return Err(Failure::Wrong(format!("{have} of {} bytes of a reply came", reply.len())));
+            }
+            match read(&self.fd, &mut reply[have..]) {
+                Err(Errno::AGAIN) => {}
+                answer => have += answer?,
+            }
+        }
+        Ok(start.elapsed())
+    }
+
     /// Forgets what is under way and what the last program left on the port (an exclusive lock outlives it on a held PTY).
     pub fn clear(&self) -> Result<(), Failure> {
         let _ = tcflush(&self.fd, QueueSelector::IOFlush);

@@ -6,6 +6,7 @@ mod client;
 mod contract;
 mod line;
 mod many;
+mod modbus;
 mod pacing;
 mod programs;
 mod report;
@@ -28,10 +29,15 @@ struct Arguments {
 enum What {
     /// `hilrig link` against C loops, socat, gensiot and ser2net: latency, CPU, system calls, throughput, many links
     Bridge(bridge::Options),
+    /// `hilrig plc` against libmodbus, tokio-modbus, pymodbus and a minimal C server: rates, CPU, memory, punctuality
+    Modbus(modbus::Options),
     /// A virtual pair at 9600 baud against tokio's timers: how late bytes are released
     Pacing(pacing::Options),
     /// `status.get` of the daemon against a plain Python server: latency, also during a 10 s action
     Contract(contract::Options),
+    /// A peer of the Modbus comparison, which starts it
+    #[command(hide = true)]
+    ServeTokioModbus(modbus::PeerOptions),
 }
 
 /// Why a benchmark ends without a result.
@@ -58,8 +64,10 @@ impl From<rustix::io::Errno> for Failure {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Bridge(options) => bridge::run(&options),
+        What::Modbus(options) => modbus::run(&options),
         What::Pacing(options) => pacing::run(&options),
         What::Contract(options) => contract::run(&options),
+        What::ServeTokioModbus(options) => modbus::run_peer(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

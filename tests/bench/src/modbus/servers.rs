@@ -1,0 +1,175 @@
+//! The servers that are compared, and how each is called for a TCP port or a line. It starts nothing but compilers.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::load::REGISTERS;
+use crate::Failure;
+use crate::child::on_path;
+
+pub const OURS: &str = "hilrig plc";
+/// With what a bench has going on: a hundred signals, three armed rules, frames recorded.
+pub const BUSY: &str = "hilrig plc, busy";
+pub const FLOOR: &str = "C floor";
+pub const LIBMODBUS: &str = "libmodbus";
+pub const TOKIO: &str = "tokio-modbus";
+pub const PYMODBUS: &str = "pymodbus";
+
+/// Above 19200 the silence before a reply is fixed (SL 2.5.1.1).
+pub const SILENCE_US: u32 = 1750;
+const BAUD: u32 = 115_200;
+
+/// Where a server serves.
+#[derive(Debug, Clone)]
+pub enum Place {
+    Tcp(SocketAddr),
+    Line(PathBuf),
+}
+
+/// Everything that can be measured here.
+#[derive(Debug)]
+pub struct Servers {
+    pub names: Vec<&'static str>,
+    /// A sentence about each server that is missing.
+    pub notes: Vec<String>,
+    hilrig: PathBuf,
+    python: PathBuf,
+    temporary: PathBuf,
+    /// The line answers at once, as servers do that know no silence.
+    pub at_once: bool,
+}
+
+impl Servers {
+    /// Compiles what has to be compiled and looks for the rest.
+    pub fn find(hilrig: Option<&Path>, temporary: &Path) -> Result<Self, Failure> {
+        let beside = std::env::current_exe()?;
+        let hilrig = hilrig.map_or_else(|| beside.with_file_name("hilrig"), Path::to_owned);
+        if !compiled("modbus_floor", &[], temporary) {
+            return Err(Failure::Missing("the C floor cannot be compiled: is `cc` installed?".to_owned()));
+        }
+        let mut names = vec![OURS, BUSY, FLOOR];
+        let mut notes = Vec::new();
+        if compiled("modbus_libmodbus", &["-I/usr/include/modbus", "-lmodbus"], temporary) {
+            names.push(LIBMODBUS);
+        } else {
+            notes.push("skipped: libmodbus is not installed (Debian package libmodbus-dev)".to_owned());
+        }
+        names.push(TOKIO);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("get-pymodbus");
+        let got = Command::new(script).arg(beside.with_file_name("peers")).output();
+        let python = match got {
+            Ok(got) if got.status.success() => {
+                names.push(PYMODBUS);
+                PathBuf::from(String::from_utf8_lossy(&got.stdout).trim())
+            }
+            _ => {
+                notes.push("skipped: pymodbus cannot be installed (Debian package python3-venv)".to_owned());
+                PathBuf::new()
+            }
+        };
+        for (program, package) in [("strace", "strace"), ("cyclictest", "rt-tests")] {
+            if on_path(program).is_none() {
+                notes.push(format!("skipped: {program} is not installed (Debian package {package})"));
+            }
+        }
+        Ok(Self { names, notes, hilrig, python, temporary: temporary.to_owned(), at_once: true })
+    }
+
+    /// The command line that serves at a place.
+    pub fn command(&self, name: &str, place: &Place) -> Result<Vec<OsString>, Failure> {
+        let (kind, at) = match place {
+            Place::Tcp(address) => ("tcp", address.port().to_string()),
+            Place::Line(path) => ("rtu", path.display().to_string()),
+        };
+        let mut command: Vec<OsString> = match name {
+            OURS | BUSY => return self.ours(place, &Ask { busy: name == BUSY, ..Ask::default() }),
+            FLOOR | LIBMODBUS => {
+                let program = if name == FLOOR { "modbus_floor" } else { "modbus_libmodbus" };
+                vec![self.temporary.join(program).into()]
+            }
+            TOKIO => vec![std::env::current_exe()?.into(), "serve-tokio-modbus".into()],
+            _ => {
+                let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("modbus_pymodbus.py");
+                vec![self.python.clone().into(), script.into()]
+            }
+        };
+        command.extend([kind.into(), at.into()]);
+        match (name, place) {
+            (_, Place::Tcp(_)) => {}
+            (FLOOR, _) if self.at_once => {}
+            (FLOOR, _) => command.push(SILENCE_US.to_string().into()),
+            _ => command.push(BAUD.to_string().into()),
+        }
+        Ok(command)
+    }
+
+    /// A model with these wishes, served.
+    pub fn ours(&self, place: &Place, ask: &Ask) -> Result<Vec<OsString>, Failure> {
+        let url = match place {
+            Place::Tcp(address) => format!("tcp-listen:{address}"),
+            Place::Line(path) => path.display().to_string(),
+        };
+        let mut model = format!("[port.line]\nurl = \"{url}\"\n");
+        if let Place::Line(_) = place {
+            let _ = writeln!(model, "baud = {BAUD}\nformat = \"8N1\"");
+        }
+        if let Some(delay) = ask.delay_ms {
+            let _ = writeln!(model, "min_delay = \"{delay}ms\"");
+        }
+        let _ = write!(model, "\n[unit.slave]\nid = 1\nholding = {{ \"0..{}\" = 0 }}\n", REGISTERS - 1);
+        if ask.busy {
+            for i in 0..100 {
+                let _ = write!(
+                    model,
+                    "[unit.slave.point.signal{i}]\nat = \"input:{i}\"\ntype = \"i16\"\n\
+                     signal = {{ sine = {{ period = \"{}ms\", amplitude = 1000 }} }}\n",
+                    500 + i
+                );
+            }
+            // Rules that are looked at for each request, and never fire.
+            for (name, when) in [
+                ("other", "unit = 9"),
+                ("rare", "function = 3, nth = 4000000000"),
+                ("far", "addresses = \"99\""),
+            ] {
+                let _ = write!(
+                    model,
+                    "[[fault]]\nname = \"{name}\"\nwhen = {{ {when} }}\neffect = \"silence\"\n"
+                );
+            }
+        }
+        if let Some(core) = ask.realtime {
+            let _ = write!(
+                model,
+                "\n[realtime]\nfifo = 80\ncpu = {core}\nlock_memory = true\ndma_latency = true\n"
+            );
+        }
+        let file = self.temporary.join("model.toml");
+        std::fs::write(&file, model)?;
+        Ok(vec![self.hilrig.clone().into(), "plc".into(), file.into()])
+    }
+}
+
+/// What a model of ours is to do besides serving registers.
+#[derive(Debug, Default)]
+pub struct Ask {
+    pub busy: bool,
+    pub delay_ms: Option<u32>,
+    /// SCHED_FIFO on this core, and what goes with it.
+    pub realtime: Option<usize>,
+}
+
+fn compiled(name: &str, flags: &[&str], temporary: &Path) -> bool {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{name}.c"));
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-o"]).arg(temporary.join(name)).arg(source).args(flags);
+    cc.output().is_ok_and(|done| done.status.success())
+}
+
+/// A TCP port that nobody has now.
+pub fn free_port() -> Result<SocketAddr, Failure> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}

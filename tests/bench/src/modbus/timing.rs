@@ -1,0 +1,212 @@
+//! How punctual shards are: telegrams of 1 ms beside cyclictest, and replies that are delayed on purpose. Both ends of what is
+//! timed here have real-time priority, as far as that is granted.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use hilrig_port::{LineEvent, OpenPort, PortUrl, RealTime, Runtime, Shard, Station, Time, Tx};
+
+use super::load::{Exchange, exchange};
+use crate::Failure;
+use crate::child::on_path;
+
+/// As cyclictest.
+const PRIORITY: u8 = 80;
+
+fn wish(core: usize, spin: Duration) -> RealTime {
+    RealTime { fifo: Some(PRIORITY), spin, cpu: Some(core), lock_memory: true, dma_latency: true }
+}
+
+fn failed(e: impl std::fmt::Display) -> Failure {
+    Failure::Missing(e.to_string())
+}
+
+fn open(url: &str, folder: &Path) -> Result<OpenPort, Failure> {
+    let runtime = Runtime::at(folder.join("runtime")).map_err(failed)?;
+    let url: PortUrl = url.parse().map_err(failed)?;
+    OpenPort::open(&url, &runtime, &|| false).map_err(failed)
+}
+
+/// What was not granted, a sentence each.
+pub fn refused(shard: &Shard) -> Vec<String> {
+    let rows = shard.granted().rows.iter().filter(|row| !row.granted);
+    rows.map(|row| format!("{} not granted: {}", row.what, row.detail)).collect()
+}
+
+/// Sends a telegram at each multiple of a period and notes how late it was called.
+struct Cyclic {
+    next: Time,
+    period: Duration,
+    left: usize,
+    late_us: Vec<f64>,
+}
+
+impl Station for Cyclic {
+    fn on_bytes(&mut self, _: Time, _: &[u8], _: &mut Tx) {}
+
+    fn on_deadline(&mut self, now: Time, tx: &mut Tx) {
+        // Whole microseconds, as cyclictest counts them.
+        self.late_us.push(now.since(self.next).as_micros() as f64);
+        let _ = tx.send(b"$GPGLL,5057.970,N,00146.110,E*27\r\n");
+        self.next = self.next + self.period;
+        self.left -= 1;
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        (self.left > 0).then_some(self.next)
+    }
+}
+
+/// How late telegrams of a shard were, in us, and what was refused to it.
+pub fn cyclic(
+    core: usize,
+    spin: Duration,
+    count: usize,
+    folder: &Path,
+) -> Result<(Vec<f64>, Vec<String>), Failure> {
+    let path = folder.join("telegrams");
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)?;
+    let port = open(&format!("unix:{}", path.display()), folder)?;
+    let (mut reader, _) = listener.accept()?;
+    let drain = std::thread::spawn(move || while matches!(reader.read(&mut [0; 4096]), Ok(1..)) {});
+    let shard = Shard::start_with("telegrams", &wish(core, spin)).map_err(failed)?;
+    let period = Duration::from_millis(1);
+    let next = Time::now() + Duration::from_millis(20);
+    let station = Cyclic { next, period, left: count, late_us: Vec::with_capacity(count) };
+    let station = shard.add_station(port, Box::new(station)).map_err(failed)?;
+    // Nobody asks the shard anything while it is timed.
+    std::thread::sleep(period * count as u32 + Duration::from_millis(40));
+    let late = loop {
+        let done =
+            |s: &mut Cyclic, _: Time, _: &mut Tx| (s.left == 0).then(|| std::mem::take(&mut s.late_us));
+        match shard.with_station(&station, done).map_err(failed)? {
+            Some(late) => break late,
+            None => std::thread::sleep(period),
+        }
+    };
+    let refused = refused(&shard);
+    drop(shard);
+    let _ = drain.join();
+    Ok((late, refused))
+}
+
+/// The same by cyclictest; `None` when it is not there or may not run.
+pub fn cyclictest(core: usize, count: usize) -> Option<Vec<f64>> {
+    let program = on_path("cyclictest")?;
+    let (core, count) = (core.to_string(), count.to_string());
+    let words = ["-q", "-m", "-t1", "-p80", "-i1000", "-h", "20000", "-a", &core, "-l", &count];
+    let done = Command::new(program).args(words).output().ok()?;
+    let samples = histogram(&String::from_utf8_lossy(&done.stdout));
+    (!samples.is_empty()).then_some(samples)
+}
+
+/// Samples from a histogram of cyclictest: lines of a lateness in us and how often it was seen.
+fn histogram(text: &str) -> Vec<f64> {
+    let row = |line: &str| -> Option<(f64, usize)> {
+        let (us, count) = line.split_once(' ')?;
+        Some((us.parse().ok()?, count.trim().parse().ok()?))
+    };
+    let rows = text.lines().filter(|line| !line.starts_with('#')).filter_map(row);
+    rows.flat_map(|(us, count)| std::iter::repeat_n(us, count)).collect()
+}
+
+/// Asks again a while after each reply, and notes how long that took.
+struct Asker {
+    exchange: Exchange,
+    pause: Duration,
+    next: Option<Time>,
+    sent: Time,
+    got: Vec<u8>,
+    left: usize,
+    took_us: Vec<f64>,
+    wrong: Option<String>,
+}
+
+impl Station for Asker {
+    fn on_bytes(&mut self, now: Time, bytes: &[u8], _: &mut Tx) {
+        self.got.extend_from_slice(bytes);
+        if self.got.len() < self.exchange.reply.len() {
+            return;
+        }
+        if self.got != self.exchange.reply {
+            self.wrong = Some(format!("a request was answered with {:02x?}", self.got));
+            return;
+        }
+        self.took_us.push(now.since(self.sent).as_nanos() as f64 / 1e3);
+        self.got.clear();
+        self.left -= 1;
+        self.next = (self.left > 0).then_some(now + self.pause);
+    }
+
+    fn on_deadline(&mut self, now: Time, tx: &mut Tx) {
+        (self.sent, self.next) = (now, None);
+        let _ = tx.send(&self.exchange.request);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.next
+    }
+
+    fn on_line(&mut self, _: Time, event: LineEvent, _: &mut Tx) {
+        if event == LineEvent::Lost {
+            self.wrong = Some("the server ended the connection".to_owned());
+        }
+    }
+}
+
+/// Round trips of `count` requests to a server, in us, asked by a shard.
+pub fn asked(core: usize, address: SocketAddr, count: usize, folder: &Path) -> Result<Vec<f64>, Failure> {
+    let shard = Shard::start_with("asker", &wish(core, Duration::ZERO)).map_err(failed)?;
+    let exchange = exchange();
+    let asker = Asker {
+        got: Vec::with_capacity(exchange.reply.len()),
+        exchange,
+        pause: Duration::from_micros(1_370),
+        next: Some(Time::now() + Duration::from_millis(5)),
+        sent: Time(0),
+        left: count,
+        took_us: Vec::with_capacity(count),
+        wrong: None,
+    };
+    let port = open(&format!("tcp:{address}"), folder)?;
+    let station = shard.add_station(port, Box::new(asker)).map_err(failed)?;
+    let until = Time::now() + Duration::from_secs(60);
+    loop {
+        std::thread::sleep(Duration::from_millis(50));
+        let done = |a: &mut Asker, _: Time, _: &mut Tx| (a.wrong.take(), a.left);
+        match shard.with_station(&station, done).map_err(failed)? {
+            (Some(wrong), _) => return Err(Failure::Wrong(wrong)),
+            (None, 0) => break,
+            (None, left) if Time::now() > until => {
+                return Err(Failure::Wrong(format!("{left} of {count} requests were not answered in 60 s")));
+            }
+            _ => {}
+        }
+    }
+    let take = |a: &mut Asker, _: Time, _: &mut Tx| std::mem::take(&mut a.took_us);
+    shard.with_station(&station, take).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_of_cyclictest_becomes_samples() {
+        let text = "# Histogram\n000000 000000\n000009 000002\n000010 000001\n# Total: 000000003\n";
+        assert_eq!(histogram(text), [9.0, 9.0, 10.0]);
+        assert!(histogram("").is_empty());
+    }
+
+    #[test]
+    fn telegrams_are_never_early_and_all_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (late, _) = cyclic(0, Duration::ZERO, 30, folder.path()).unwrap();
+        assert_eq!(late.len(), 30);
+    }
+}
