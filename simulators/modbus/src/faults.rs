@@ -1,5 +1,20 @@
-//! Faults of a slave, between its replies and the wire.
+//! Faults of a slave, between its replies and the wire: rules that choose replies, and what they do to them. Owns no line
+//! and no time; allocates when a rule is prepared, never when it acts.
 
+mod dice;
 mod file;
+mod prepare;
+mod rules;
+mod shape;
 
-pub use file::{BabbleFile, DelayFile, RandomDelay, ReplyEffect, ReplyRuleFile, ReplyWhen, SplitFile, TableName};
+pub use file::{
+    BabbleFile, DelayFile, RandomDelay, ReplyEffect, ReplyRuleFile, ReplyWhen, SplitFile, TableName,
+};
+pub use prepare::{Prepared, prepare};
+pub(crate) use rules::{Asked, Chosen};
+pub use rules::{Fired, ReplyFaults, RuleReport};
+pub(crate) use shape::{Close, Reply, Shape};
+
+#[cfg(test)]
+#[path = "faults_tests.rs"]
+mod tests;

@@ -65,6 +65,13 @@ impl FrameRecord {
         }
     }
 
+    /// Who it was said to or by, and the number of the request.
+    #[must_use]
+    pub fn of(mut self, caller: u32, number: u64) -> Self {
+        (self.caller, self.number) = (caller, number);
+        self
+    }
+
     /// `Reply` or `Exception`, as the function code says.
     pub fn reply(at: Time, adu: Adu<'_>) -> Self {
         let refused = adu.pdu.first().is_some_and(|f| *f >= EXCEPTION);

@@ -2,6 +2,7 @@ use hilrig_points::{Table, Unit};
 use proptest::prelude::*;
 
 use super::*;
+use crate::pdu::EXCEPTION;
 
 /// Holding 10..20 with their own addresses, coils 0..16 alternating, inputs 5..7.
 fn unit() -> Unit {

@@ -2,6 +2,8 @@ use hilrig_points::{Plant, Table, Unit, UnitError};
 use proptest::prelude::*;
 
 use super::*;
+use crate::SlaveTotals;
+use crate::rtu::{MAX_FRAME, frame};
 
 /// Units 1 and 3 of a slave at 19200 baud on a line where nothing takes time, and what it says.
 struct Bench {
@@ -188,7 +190,7 @@ fn a_frame_may_pause_for_less_than_the_silence() {
 fn tolerance_stretches_the_silence_but_not_the_reply() {
     let mut b = Bench::new();
     let timing = Timing::new(19200, "8E1".parse().unwrap()).tolerance(Duration::from_millis(16));
-    b.slave.framer = Framer::new(&timing);
+    b.slave.framer = Framer::new(Framing::Rtu, &timing);
     b.slave.timing = timing;
     b.bytes(&good()[..3]).wait(Duration::from_millis(15)).bytes(&good()[3..]);
     let due = b.now + T35;
@@ -300,9 +302,12 @@ fn illegal_requests_with_a_good_crc_get_their_exception() {
         (&[3], 3),
         (&[0x42], 1),
         (&[0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9], 1),
-        (&[7], 1),
-        (&[8, 0, 0, 1, 2], 1),
-        (&[43, 14, 1, 0], 1),
+        (&[8, 0, 5, 0, 0], 1),
+        (&[8, 0, 4, 0, 1], 3),
+        (&[8, 0, 3, b':', 0], 3),
+        (&[7, 0], 3),
+        (&[43, 14, 5, 0], 3),
+        (&[43, 13, 0, 0], 1),
         (&[0, 1, 2], 1),
     ] {
         b.send(&adu(1, pdu));
@@ -310,7 +315,7 @@ fn illegal_requests_with_a_good_crc_get_their_exception() {
         b.alive();
     }
     let t = b.totals();
-    assert_eq!((t.illegal_function, t.illegal_address, t.illegal_value), (6, 2, 11));
+    assert_eq!((t.illegal_function, t.illegal_address, t.illegal_value), (5, 2, 15));
 }
 
 #[test]

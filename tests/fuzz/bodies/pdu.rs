@@ -1,4 +1,4 @@
-//! Any request PDU gets a reply of legal length that belongs to it; what decodes encodes to the same bytes.
+//! Any request PDU gets a reply of legal length that belongs to it.
 //!
 //! The input is a request PDU, or a length byte below 16, a request PDU of that length and a reply PDU.
 
@@ -29,16 +29,11 @@ pub fn run(data: &[u8]) {
     let (len, exception) = answer(&mut plant, Time(0), 1, request, &mut out);
     assert_eq!(out[0] & 0x7F, request[0] & 0x7F);
     match Request::decode(request) {
-        Ok(decoded) => {
-            let mut again = [0; MAX_PDU];
-            let again_len = decoded.encode(&mut again);
-            assert_eq!(&again[..again_len], request);
-            match match_reply(request, &out[..len]) {
-                Reply::Done(_) => assert_eq!(exception, None),
-                Reply::Refused(code) => assert_eq!(exception.map(|e| e as u8), Some(code)),
-                Reply::Stranger => panic!("the reply does not belong to the request"),
-            }
-        }
+        Ok(_) => match match_reply(request, &out[..len]) {
+            Reply::Done(_) => assert_eq!(exception, None),
+            Reply::Refused(code) => assert_eq!(exception.map(|e| e as u8), Some(code)),
+            Reply::Stranger => panic!("the reply does not belong to the request"),
+        },
         Err(refused) => assert_eq!((exception, len, out[1]), (Some(refused), 2, refused as u8)),
     }
 }
