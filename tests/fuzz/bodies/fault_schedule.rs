@@ -299,11 +299,13 @@ pub fn run(data: &[u8]) {
     for (d, direction) in DIRECTIONS.into_iter().enumerate() {
         assert_eq!(whole.core.account(direction).pending, 0, "all is out in the end, direction {d}");
     }
-    let echo = spec(&mut Input(data)).wire.is_some_and(|wire| wire.echo != Echo::None);
-    let Some(mut cut) = drive(data, true, &mut pushed).filter(|_| !echo) else {
-        // An echo and what the other side sends at the same moment have no order.
-        return;
-    };
+    let thrown_away = whole.discarded.iter().any(|n| *n > 0);
+    let free = spec(&mut Input(data)).wire.is_some_and(|wire| {
+        // An echo and what the other side sends at the same moment have no order. And of what is thrown away, the
+        // noise has met what had found room behind it.
+        wire.echo != Echo::None || wire.noise > 0.0 && thrown_away
+    });
+    let Some(mut cut) = drive(data, true, &mut pushed).filter(|_| !free) else { return };
     for (d, direction) in DIRECTIONS.into_iter().enumerate() {
         // Modem lines do not keep a place among the bytes of one moment.
         let placed = |got: &Got| !matches!(got, Got::Signal(_, Signal::Lines(_)));
