@@ -17,7 +17,7 @@ use crate::trigger::{Run, Trigger};
 use crate::{OnWrite, Refusal, Table, Unit, UnitError, Value};
 
 /// What does not change once the plant is built (but for the records of files, which nothing else depends on).
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Fixed {
     pub points: Vec<Point>,
     /// Full names, and short ones where only one point has it.
@@ -73,7 +73,7 @@ pub(crate) struct State {
     written: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Engine {
     pub units: Vec<(u8, Unit)>,
     /// Place in `units` of a unit id.

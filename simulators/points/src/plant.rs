@@ -23,7 +23,7 @@ pub enum Refusal {
 }
 
 /// The units of a model and all that they hold.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Plant {
     pub(crate) fixed: Fixed,
     pub(crate) engine: Engine,
