@@ -7,7 +7,6 @@ mod net;
 mod station;
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::events::Happened;
@@ -370,12 +369,4 @@ impl VirtualShard {
 
 fn gone() -> PortError {
     PortError::Gone { port: "virtual port".to_owned() }
-}
-
-/// Runs a core's code so that its panic is a reason, not the end of the shard.
-fn guard<R>(f: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".to_owned())
-    })
 }

@@ -3,6 +3,7 @@
 
 mod bridge;
 mod modbus;
+mod run;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub use bridge::*;
 pub use modbus::*;
+pub use run::*;
 
 /// Hardware-in-the-loop simulator and serial bridge.
 ///
@@ -87,17 +89,8 @@ pub enum Command {
         command: JobCommand,
     },
     /// Run a rig in the foreground and give its verdict
-    #[command(after_help = "Example: hilrig run rigs/first.toml --report out")]
-    Run {
-        /// The rig file
-        rig: PathBuf,
-        /// Write result.json and junit.xml into this directory
-        #[arg(long, value_name = "DIR")]
-        report: Option<PathBuf>,
-        /// Seed of everything random [default: the rig's own]
-        #[arg(long)]
-        seed: Option<u64>,
-    },
+    #[command(after_help = RUN_HELP)]
+    Run(RunArgs),
     /// Link ports in pairs until interrupted; any number of links in one process
     #[command(after_help = LINK_HELP)]
     Link(LinkArgs),

@@ -46,7 +46,7 @@ fn run(args: args::Args) -> Result<ExitCode, output::Failure> {
             client::action(&mut client::connect(&root, connect.as_deref())?, command, json)
         }
         C::Job { command } => client::job(&mut client::connect(&root, connect.as_deref())?, command, json),
-        C::Run { rig, report, seed } => rig::run(&rig, report.as_deref(), seed, json),
+        C::Run(args) => rig::run(&args, json),
         C::Link(args) => foreground::link(&args, json),
         C::Pair(args) => foreground::pair(&args, json),
         C::Capture(args) => capture::capture(&args, &root, connect.as_deref()),

@@ -1,28 +1,43 @@
 //! Rigs, in the foreground (`run`) and inside the bridge app ([`Rigs`]).
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use hilrig_bridge::{Scenario, ScenarioState, Scenarios};
 use hilrig_contract::ContractError;
 use hilrig_port::Runtime;
-use hilrig_rigs::{FileError, Options, Plan, RigRun};
+use hilrig_rigs::{FileError, Golden, On, Options, Plan, RigRun};
 use serde_json::{Map, Value};
 
+use crate::args::RunArgs;
 use crate::foreground::{interrupt_flag, runtime};
 use crate::output::{Exit, Failure, say, say_json};
 
-pub fn run(file: &Path, report: Option<&Path>, seed: Option<u64>, json: bool) -> Result<ExitCode, Failure> {
+pub fn run(args: &RunArgs, json: bool) -> Result<ExitCode, Failure> {
     let terminal = std::io::stderr().is_terminal();
-    let plan = match Plan::load(file) {
+    let plan = match Plan::load(&args.rig) {
         Ok(plan) => plan,
-        Err(error) => {
-            eprintln!("{}", hilrig_rigs::render(&error, terminal).trim_end());
-            return Ok(Exit::Usage.into());
-        }
+        Err(error) => return Ok(bad_file(&error, terminal)),
     };
+    let on = if args.virtual_time {
+        if let Err(error) = plan.check_virtual() {
+            return Ok(bad_file(&error, terminal));
+        }
+        On::VirtualTime
+    } else {
+        On::Ports(runtime()?)
+    };
+    let golden = args.golden.as_ref().map(|file| Golden::load(file, args.tolerance)).transpose();
+    let golden = golden.map_err(|e| Failure::usage(e.to_string()))?;
+    let to_stdout = args.log.as_deref() == Some(Path::new("-"));
+    if to_stdout && json {
+        return Err(Failure::usage("--log - and --json both write to stdout; give the log a file"));
+    }
+    let log = args.log.as_deref().map(LogFile::create).transpose()?;
+
     let interrupted = interrupt_flag()?;
     let stop = || interrupted.load(Ordering::Relaxed);
     // One line that is written over; programs that read stderr want nothing of it.
@@ -31,12 +46,25 @@ pub fn run(file: &Path, report: Option<&Path>, seed: Option<u64>, json: bool) ->
             eprint!("\r\x1b[2K{line}");
         }
     };
-    let options = Options { runtime: runtime()?, seed, stop: &stop, on_progress: &progress };
+    let on_log = |line: &str| {
+        if let Some(log) = &log {
+            log.write(line);
+        }
+    };
+    let options = Options {
+        on,
+        seed: args.seed,
+        stop: &stop,
+        on_progress: &progress,
+        on_log: log.is_some().then_some(&on_log as &(dyn Fn(&str) + Sync)),
+        golden: golden.as_ref(),
+    };
     let result = hilrig_rigs::run(&plan, &options);
     if terminal {
         eprint!("\r\x1b[2K");
     }
-    if let Some(dir) = report {
+    log.map_or(Ok(()), LogFile::finish)?;
+    if let Some(dir) = &args.report {
         result.write_reports(dir).map_err(|e| {
             Failure::infrastructure(format!("{}: cannot write the reports: {e}", dir.display()))
         })?;
@@ -44,10 +72,49 @@ pub fn run(file: &Path, report: Option<&Path>, seed: Option<u64>, json: bool) ->
     if json {
         let value = serde_json::to_value(&result).map_err(|e| Failure::infrastructure(e.to_string()))?;
         say_json(&value);
+    } else if to_stdout {
+        eprintln!("{}", result.render(terminal).trim_end());
     } else {
         say(result.render(std::io::stdout().is_terminal()).trim_end());
     }
     Ok(ExitCode::from(result.exit_code()))
+}
+
+fn bad_file(error: &hilrig_rigs::Report, colour: bool) -> ExitCode {
+    eprintln!("{}", hilrig_rigs::render(error, colour).trim_end());
+    Exit::Usage.into()
+}
+
+/// Where the log goes. What went wrong with it is told when the run is over.
+struct LogFile {
+    name: String,
+    inner: Mutex<(Box<dyn Write + Send>, std::io::Result<()>)>,
+}
+
+impl LogFile {
+    fn create(path: &Path) -> Result<Self, Failure> {
+        let name = path.display().to_string();
+        let file: Box<dyn Write + Send> = if name == "-" {
+            Box::new(std::io::stdout())
+        } else {
+            let file = std::fs::File::create(path);
+            Box::new(file.map_err(|e| Failure::usage(format!("{name}: cannot write the log: {e}")))?)
+        };
+        Ok(Self { name, inner: Mutex::new((Box::new(BufWriter::new(file)), Ok(()))) })
+    }
+
+    fn write(&self, line: &str) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.1.is_ok() {
+            inner.1 = writeln!(inner.0, "{line}");
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        let (mut file, done) = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let failed = |e| Failure::infrastructure(format!("{}: cannot write the log: {e}", self.name));
+        done.and_then(|()| file.flush()).map_err(failed)
+    }
 }
 
 /// The rigs of an installation, as the bridge app starts them.

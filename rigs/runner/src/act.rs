@@ -5,26 +5,27 @@ use std::time::Duration;
 use hilrig_modbus::{Exchange, Outcome as Ended, PollResult, Source};
 use hilrig_port::Time;
 
+use crate::hall::{Hall, TICK};
 use crate::plan::{Action, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table, Test};
 use crate::report::{LimitResult, Measurement, Verdict};
-use crate::run::{Halt, Outcome, Run};
+use crate::run::{Halt, Outcome, Run, STRETCH};
 use hilrig_files::show_time;
 
 /// How long the bytes that are under way may take to arrive once nothing is sent any more.
 const SETTLE: Duration = Duration::from_secs(2);
 
-impl Run<'_> {
+impl<H: Hall> Run<'_, H> {
     pub fn step(&mut self, step: &StepPlan) -> Result<Outcome, Halt> {
         match &step.action {
             Action::Wait(time) => {
-                self.until(*time, |_| Ok(None::<()>))?;
+                self.until(*time, STRETCH, |_| Ok(None::<()>))?;
                 Ok(Outcome::pass())
             }
             Action::Expect { subject, test, within } => self.expect(*subject, *test, *within),
             Action::Assert { subject, test } => self.assert(*subject, *test),
             Action::Inject { fault } => {
                 self.look()?;
-                self.bench.arm(&self.plan.faults[*fault])?;
+                self.bench.arm(*fault)?;
                 self.armed[*fault] = true;
                 Ok(Outcome::pass())
             }
@@ -50,12 +51,14 @@ impl Run<'_> {
     /// Waits for something that happens after the step has begun.
     fn expect(&mut self, subject: Subject, test: Test, within: Duration) -> Result<Outcome, Halt> {
         let expected = format!("{} {test} within {}", self.plan.subject_text(subject), show_time(within));
-        let since = Time::now();
+        let since = self.clock.now();
         let mut got = match subject {
             Subject::Polled { .. } => "no reply".to_owned(),
             _ => String::new(),
         };
-        let met = self.until(within, |run| {
+        // Replies are seen as they come; other values may change at any time.
+        let every = if matches!(subject, Subject::Polled { .. }) { STRETCH } else { TICK };
+        let met = self.until(within, every, |run| {
             if let Subject::Polled { master, poll, address } = subject {
                 for (_, result) in run.fresh.iter().filter(|(m, r)| is_of(*m, r, master, poll, since)) {
                     let first = run.plan.masters[master].polls[poll].first;
@@ -127,8 +130,8 @@ impl Run<'_> {
     fn settled_loss(&mut self, link: Option<usize>) -> Result<(u64, String), Halt> {
         self.bench.pause(true)?;
         let longest = self.plan.masters.iter().flat_map(|m| &m.polls).map(|p| p.timeout).max();
-        self.until(longest.unwrap_or_default() + SETTLE, |run| Ok(run.bench.is_idle()?.then_some(())))?;
-        let settled = self.until(SETTLE, |run| Ok((run.bench.lost(link).0 == 0).then_some(())))?;
+        self.until(longest.unwrap_or_default() + SETTLE, TICK, |run| Ok(run.bench.is_idle()?.then_some(())))?;
+        let settled = self.until(SETTLE, TICK, |run| Ok((run.bench.lost(link).0 == 0).then_some(())))?;
         let lost = if settled.is_some() { (0, String::new()) } else { self.bench.lost(link) };
         self.bench.pause(false)?;
         Ok(lost)
@@ -151,7 +154,7 @@ impl Run<'_> {
         let exchange = exchange.map_err(|e| Halt::Trouble(e.to_string()))?;
         let id = self.bench.submit(master, exchange, within)?;
         // The master itself gives up after `within` from the sending; what waits before that comes on top.
-        let ended = self.until(within * 2, |run| {
+        let ended = self.until(within * 2, STRETCH, |run| {
             let ours = |(m, r): &&(usize, PollResult)| *m == master && r.source == Source::Once(id);
             Ok(run.fresh.iter().find(ours).map(|(_, r)| r.outcome))
         })?;
@@ -164,11 +167,11 @@ impl Run<'_> {
     }
 
     fn measure(&mut self, plan: &MeasurePlan) -> Result<Outcome, Halt> {
-        let since = Time::now();
+        let since = self.clock.now();
         let mut trips: Vec<Duration> = Vec::new();
         let mut lost: u64 = 0;
         let wanted = usize::try_from(plan.count).unwrap_or(usize::MAX);
-        self.until(plan.within, |run| {
+        self.until(plan.within, STRETCH, |run| {
             for (_, result) in run.fresh.iter().filter(|(m, r)| is_of(*m, r, plan.master, plan.poll, since)) {
                 if trips.len() == wanted {
                     break;

@@ -9,7 +9,7 @@ use hilrig_port::Runtime;
 
 use crate::plan::Plan;
 use crate::report::RunResult;
-use crate::run::{Options, run_watched};
+use crate::run::{On, Options, run_watched};
 
 /// Where a run is.
 #[derive(Debug, Clone)]
@@ -58,7 +58,14 @@ impl RigRun {
         let refused = RunResult::empty(&plan, seed.unwrap_or(plan.seed));
         let thread = std::thread::Builder::new().name(format!("rig {}", plan.name)).spawn(move || {
             let stop = || theirs.stop.load(Ordering::Relaxed);
-            let options = Options { runtime, seed, stop: &stop, on_progress: &|_| {} };
+            let options = Options {
+                on: On::Ports(runtime),
+                seed,
+                stop: &stop,
+                on_progress: &|_| {},
+                on_log: None,
+                golden: None,
+            };
             let watch = |step: usize, doing: &str| {
                 let mut snapshot = theirs.lock();
                 snapshot.step = step.min(plan.steps());

@@ -1,39 +1,29 @@
-//! The bench of one run: pairs, simulators, links and masters on one shard, started in this order and taken down
+//! The bench of one run: pairs, simulators, links and masters in one hall, started in this order and taken down
 //! in reverse, also after a panic. Knows nothing of steps and verdicts.
 
-use std::path::PathBuf;
+mod loss;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use hilrig_modbus::{
     Exchange, Master, MasterStats, Outcome, Poll, PollResult, Results, Slave, Source, Timing,
 };
 use hilrig_points::{Plant, Shared, Unit};
-use hilrig_port::{
-    Conduit, Flow, Format, LineSettings, Link, LinkOptions, OpenPort, PortSnapshot, PortStats, PortUrl,
-    Runtime, SerialOptions, Shard, StationRef, Time,
-};
+use hilrig_port::{Conduit, Flow, Format, Happened, LineSettings, PortStats, Time};
 use hilrig_wire::{CoreSpec, LinkCore, RuleReport, WireSpec, character_time, frame_silence};
 
+use crate::hall::{Hall, Joined, Seated, Trouble};
+use crate::log::{Log, Role, What, hex, line_event_name, outcome_name};
 use crate::plan::{Count, FaultPlan, MasterPlan, Plan, PollPlan, PortKind, Seat, SimPlan, Table};
-use crate::report::{BytesResult, StationResult};
+use crate::report::StationResult;
+use crate::watch::{Watch, Watched, watch};
 
 /// Results of one master that can wait to be read: some seconds of the fastest line.
 const RESULTS: usize = 4096;
 /// Silence that ends a broken frame. Ports of a busy machine and USB adapters hold bytes back for so long, and a paced
 /// wire pauses when the machine does. Whole frames do not wait for it.
 const TOLERANCE: Duration = Duration::from_millis(80);
-
-/// The bench cannot work; the sentence says why.
-#[derive(Debug)]
-pub(crate) struct Trouble(pub String);
-
-impl From<hilrig_port::PortError> for Trouble {
-    fn from(e: hilrig_port::PortError) -> Self {
-        Self(e.to_string())
-    }
-}
 
 /// What is known of the exchanges of one poll, or of a whole master.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,105 +54,113 @@ impl Tally {
     }
 }
 
-struct MasterSeat {
-    station: StationRef,
+struct SimSeat<H: Hall> {
+    station: H::Seat,
+    watch: Option<Watch>,
+}
+
+struct MasterSeat<H: Hall> {
+    station: H::Seat,
+    watch: Option<Watch>,
     results: Results,
     stats: Arc<MasterStats>,
     all: Tally,
     polls: Vec<Tally>,
 }
 
-pub(crate) struct Bench<'p> {
+pub(crate) struct Bench<'p, H: Hall> {
     plan: &'p Plan,
-    /// One entry a port; `None` for a URL.
-    pairs: Vec<Option<Link>>,
-    far_ends: Vec<[Option<PathBuf>; 2]>,
-    sims: Vec<StationRef>,
-    links: Vec<Link>,
-    masters: Vec<MasterSeat>,
-    pub warnings: Vec<String>,
+    log: &'p Log<'p>,
+    seed: u64,
+    /// One entry a port: its wire, unless it is a URL, and where one can sit.
+    pairs: Vec<Option<H::Link>>,
+    spots: Vec<Vec<H::Spot>>,
+    sims: Vec<SimSeat<H>>,
+    links: Vec<H::Link>,
+    masters: Vec<MasterSeat<H>>,
+    /// Every port of the run with its name: stations and link ends, then the wires of the pairs.
+    ports: Vec<(String, Arc<PortStats>)>,
+    /// Rules by link and number, and what fault of the plan they are.
+    rules: Vec<(usize, u32, usize)>,
     once: u64,
-    shard: Shard,
+    hall: H,
 }
 
-impl<'p> Bench<'p> {
+impl<'p, H: Hall> Bench<'p, H> {
     /// Starts everything. What was started is taken down again when something fails.
-    pub fn start(plan: &'p Plan, runtime: &Runtime, stop: &dyn Fn() -> bool) -> Result<Self, Trouble> {
-        static RUNS: AtomicU32 = AtomicU32::new(0);
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        // Two runs of one rig at once must not meet.
-        let prefix = format!("{}-{}-{run}", plan.name, std::process::id());
-        runtime.sweep();
+    pub fn start(plan: &'p Plan, hall: H, seed: u64, log: &'p Log<'p>) -> Result<Self, Trouble> {
         let mut bench = Self {
             plan,
+            log,
+            seed,
             pairs: vec![],
-            far_ends: vec![],
+            spots: vec![],
             sims: vec![],
             links: vec![],
             masters: vec![],
-            warnings: vec![],
+            ports: vec![],
+            rules: vec![],
             once: 0,
-            shard: Shard::start(&plan.name)?,
+            hall,
         };
         for port in &plan.ports {
-            bench.pair(&port.kind, &format!("{prefix}.{}", port.name), runtime, stop)?;
+            bench.port(&port.name, &port.kind)?;
         }
         for sim in &plan.sims {
-            let port = bench.open(sim.seat, runtime, stop)?;
-            let station = bench.shard.add_station(port, Box::new(slave(plan, sim)?))?;
-            bench.sims.push(station);
+            let core = Box::new(slave(plan, sim)?);
+            let (station, watch) = bench.sit(sim.seat, core)?;
+            bench.sims.push(SimSeat { station, watch });
         }
         for link in &plan.links {
-            let a = bench.open(link.ends[0], runtime, stop)?;
-            let b = bench.open(link.ends[1], runtime, stop)?;
             let faulty = plan.faults.iter().any(|f| f.link == bench.links.len());
-            let core = match (&link.wire, faulty) {
+            let lines = link.ends.map(|seat| plan.line_at(seat));
+            let conduit = match (&link.wire, faulty) {
                 (None, false) => None,
-                _ => Some(bench.conduit(
-                    link.wire.as_ref(),
-                    plan.line_at(link.ends[0]),
-                    plan.line_at(link.ends[1]),
-                )?),
+                _ => Some(bench.conduit(link.wire.as_ref(), lines[0], lines[1])?),
             };
-            let options = LinkOptions { conduit: core, ..LinkOptions::default() };
-            let link = bench.shard.add_link(a, b, options)?;
+            let names = link.ends.map(|seat| plan.seat_name(seat));
+            let spots = link.ends.map(|seat| &bench.spots[seat.port][seat.end]);
+            let link = bench.hall.link([&names[0], &names[1]], spots, conduit)?;
             bench.links.push(link);
         }
         for master in &plan.masters {
-            let port = bench.open(master.seat, runtime, stop)?;
             let polls: Result<Vec<Poll>, Trouble> = master.polls.iter().map(|p| poll(master, p)).collect();
             let (core, results) = Master::new(timing(plan, master.seat), polls?, RESULTS);
             let stats = core.stats();
-            let station = bench.shard.add_station(port, Box::new(core))?;
-            let polls = vec![Tally::default(); master.polls.len()];
-            bench.masters.push(MasterSeat { station, results, stats, all: Tally::default(), polls });
+            let (station, watch) = bench.sit(master.seat, Box::new(core))?;
+            let (all, polls) = (Tally::default(), vec![Tally::default(); master.polls.len()]);
+            bench.masters.push(MasterSeat { station, watch, results, stats, all, polls });
         }
+        bench.ports = bench.all_ports();
+        bench.drain_log();
         Ok(bench)
     }
 
-    fn pair(
-        &mut self,
-        kind: &PortKind,
-        name: &str,
-        runtime: &Runtime,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<(), Trouble> {
-        let PortKind::Pair { baud, format, wire } = kind else {
-            self.pairs.push(None);
-            self.far_ends.push([None, None]);
-            return Ok(());
+    fn port(&mut self, name: &str, kind: &PortKind) -> Result<(), Trouble> {
+        let (link, spots) = match kind {
+            PortKind::Pair { baud, format, wire } => {
+                let line = (*baud, *format);
+                let conduit = wire.as_ref().map(|wire| self.conduit(Some(wire), line, line)).transpose()?;
+                let (link, spots) = self.hall.pair(name, line, conduit)?;
+                (Some(link), Vec::from(spots))
+            }
+            PortKind::Url(url) => (None, vec![self.hall.url(url)?]),
         };
-        let open = |end: &str| {
-            let url = PortUrl::Pty { name: format!("{name}.{end}"), format: Some(*format), shim: false };
-            OpenPort::open(&url, runtime, stop)
-        };
-        let (a, b) = (open("a")?, open("b")?);
-        self.far_ends.push([&a, &b].map(|port| port.far_end().map(std::path::Path::to_path_buf)));
-        let line = (*baud, *format);
-        let conduit = wire.as_ref().map(|wire| self.conduit(Some(wire), line, line)).transpose()?;
-        let link = self.shard.add_link(a, b, LinkOptions { conduit, ..LinkOptions::default() })?;
-        self.pairs.push(Some(link));
+        self.pairs.push(link);
+        self.spots.push(spots);
         Ok(())
+    }
+
+    /// Puts a station where it belongs.
+    fn sit(
+        &mut self,
+        seat: Seat,
+        core: Box<dyn hilrig_port::Station>,
+    ) -> Result<(H::Seat, Option<Watch>), Trouble> {
+        let (watcher, watch) = self.log.is_on().then(watch).unzip();
+        let spot = &self.spots[seat.port][seat.end];
+        let name = self.plan.seat_name(seat);
+        Ok((self.hall.station(&name, spot, Watched::new(core, watcher))?, watch))
     }
 
     /// What stands in a link between lines that are set like this. Each has its own stream of random numbers.
@@ -176,7 +174,7 @@ impl<'p> Bench<'p> {
         let number = (self.pairs.len() + self.links.len()) as u64;
         let spec = CoreSpec {
             wire: wire.cloned(),
-            seed: self.plan.seed.wrapping_add(number),
+            seed: self.seed.wrapping_add(number),
             silence: frame_silence(character_time(a.0, a.1)),
             settings: [settings(a), settings(b)],
             ..CoreSpec::default()
@@ -184,30 +182,66 @@ impl<'p> Bench<'p> {
         Ok(Box::new(LinkCore::new(spec).map_err(|e| Trouble(e.to_string()))?))
     }
 
-    /// Opens what a station or a link end sits on: an end of a pair like any serial port, or the URL.
-    fn open(&mut self, seat: Seat, runtime: &Runtime, stop: &dyn Fn() -> bool) -> Result<OpenPort, Trouble> {
-        let name = self.plan.seat_name(seat);
-        let url = match &self.plan.ports[seat.port].kind {
-            PortKind::Url(url) => url.clone(),
-            PortKind::Pair { baud, format, .. } => {
-                let path = self.far_ends[seat.port][seat.end].clone();
-                let path =
-                    path.ok_or_else(|| Trouble(format!("port {name}: the virtual port has no far end")))?;
-                PortUrl::Serial {
-                    path,
-                    options: SerialOptions { baud: *baud, format: *format, ..Default::default() },
+    /// Lets time pass until `limit`, or until there may be something new.
+    pub fn pass(&mut self, limit: Time) -> Result<(), Trouble> {
+        let masters = &self.masters;
+        self.hall.pass(limit, &mut || masters.iter().any(|m| !m.results.is_empty()))
+    }
+
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        self.hall.take_warnings()
+    }
+
+    /// Takes into the log what has happened, results of the masters aside.
+    fn drain_log(&mut self) {
+        if !self.log.is_on() {
+            return;
+        }
+        let (plan, log) = (self.plan, self.log);
+        let mut text = String::new();
+        let sims = plan.sims.iter().map(|p| (p.name.as_str(), p.seat, Role::Simulator));
+        let masters = plan.masters.iter().map(|p| (p.name.as_str(), p.seat, Role::Master));
+        let watches = self.sims.iter_mut().map(|s| &mut s.watch);
+        let watches = watches.chain(self.masters.iter_mut().map(|m| &mut m.watch));
+        for ((of, seat, role), watch) in sims.chain(masters).zip(watches) {
+            while let Some((at, seen)) = watch.as_mut().and_then(Watch::next) {
+                if let Some(event) = seen.line {
+                    let port = &plan.seat_name(seat);
+                    log.add(at, What::Port { of, port, event: line_event_name(event) });
+                    continue;
                 }
+                let bytes = seen.sent();
+                hex(bytes, &mut text);
+                let (unit, function) = (bytes.first().copied(), bytes.get(1).copied());
+                log.add(at, What::Sent { of, role, unit, function, hex: &text });
             }
-        };
-        let port = OpenPort::open(&url, runtime, stop).map_err(|e| Trouble(format!("port {name}: {e}")))?;
-        self.warnings.extend(port.warnings().iter().map(|w| format!("port {name}: {w}")));
-        Ok(port)
+        }
+        while let Some(event) = self.hall.event() {
+            let Some(l) = self.links.iter().position(|link| link.id() == event.link) else { continue };
+            let (name, to) = (&plan.links[l].name, plan.seat_name(plan.links[l].ends[event.side]));
+            match event.what {
+                Happened::Fired(note) => {
+                    let rule = self.rules.iter().find(|(link, number, _)| (*link, *number) == (l, note.rule));
+                    let Some((_, _, fault)) = rule else { continue };
+                    let (position, bytes) = (Some(note.position), Some(note.bytes));
+                    let of = &plan.faults[*fault].rule.id;
+                    log.add(note.at, What::Fault { of, on: name, to: &to, position, bytes });
+                }
+                Happened::Lost | Happened::Unplugged(_) => {
+                    log.add(event.at, What::Port { of: name, port: &to, event: "lost" });
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Takes in what the masters report; each result is also handed to `each` with the index of its master.
     pub fn drain(&mut self, each: &mut dyn FnMut(usize, &PollResult)) -> Result<(), Trouble> {
+        let until = self.hall.now();
+        self.drain_log();
         for (m, master) in self.masters.iter_mut().enumerate() {
             while let Some(result) = master.results.pop() {
+                log_result(self.log, &self.plan.masters[m], &result);
                 master.all.add(&result);
                 if let Source::Poll(p) = result.source
                     && let Some(tally) = master.polls.get_mut(p)
@@ -216,7 +250,7 @@ impl<'p> Bench<'p> {
                 }
                 each(m, &result);
             }
-            let lost = master.stats.totals().results_lost;
+            let lost = master.stats.totals().results_lost + master.watch.as_ref().map_or(0, Watch::lost);
             if lost > 0 {
                 let name = &self.plan.masters[m].name;
                 return Err(Trouble(format!(
@@ -224,6 +258,7 @@ impl<'p> Bench<'p> {
                 )));
             }
         }
+        self.log.flush(until);
         Ok(())
     }
 
@@ -248,18 +283,18 @@ impl<'p> Bench<'p> {
         }
     }
 
-    pub fn cell(&self, sim: usize, table: Table, address: u16) -> Result<Option<u16>, Trouble> {
+    pub fn cell(&mut self, sim: usize, table: Table, address: u16) -> Result<Option<u16>, Trouble> {
         let unit = self.plan.sims[sim].unit;
-        Ok(self.shard.with_station(&self.sims[sim], |slave: &mut Slave, _, _| {
+        self.hall.with(&self.sims[sim].station, |slave: &mut Slave| {
             slave.plant().with(|p| p.unit(unit).and_then(|u| u.get(table.core(), address)))
-        })?)
+        })
     }
 
-    pub fn set_cell(&self, sim: usize, table: Table, address: u16, value: u16) -> Result<bool, Trouble> {
+    pub fn set_cell(&mut self, sim: usize, table: Table, address: u16, value: u16) -> Result<bool, Trouble> {
         let unit = self.plan.sims[sim].unit;
-        Ok(self.shard.with_station(&self.sims[sim], |slave: &mut Slave, _, _| {
+        self.hall.with(&self.sims[sim].station, |slave: &mut Slave| {
             slave.plant().with(|p| p.unit_mut(unit).is_some_and(|u| u.set(table.core(), address, value)))
-        })?)
+        })
     }
 
     /// Hands a write to a master; its result carries the id that is answered.
@@ -268,61 +303,64 @@ impl<'p> Bench<'p> {
         let id = self.once;
         let poll = Poll::new(exchange).timeout(timeout);
         let station = &self.masters[master].station;
-        match self.shard.with_station(station, move |core: &mut Master, _, _| core.submit(id, poll))? {
+        match self.hall.with(station, move |core: &mut Master| core.submit(id, poll))? {
             true => Ok(id),
             false => Err(Trouble("too many writes wait at the master".to_owned())),
         }
     }
 
-    pub fn arm(&self, fault: &FaultPlan) -> Result<(), Trouble> {
-        let rule = LinkCore::prepare(&fault.rule).map_err(|e| Trouble(e.to_string()))?;
-        let armed = self.core(fault, move |core, now| core.arm(now, rule))?;
+    pub fn arm(&mut self, fault: usize) -> Result<(), Trouble> {
+        let plan = &self.plan.faults[fault];
+        let rule = LinkCore::prepare(&plan.rule).map_err(|e| Trouble(e.to_string()))?;
         // What comes back is freed here, not on the shard.
-        armed.map(drop).map_err(|_| Trouble(format!("fault {}: too many faults on this link", fault.rule.id)))
+        let armed = self.core(plan, move |core, now| core.arm(now, rule))?;
+        let armed =
+            armed.map_err(|_| Trouble(format!("fault {}: too many faults on this link", plan.rule.id)))?;
+        self.rules.push((plan.link, armed.number, fault));
+        Ok(())
     }
 
-    pub fn disarm(&self, fault: &FaultPlan) -> Result<(), Trouble> {
+    pub fn disarm(&mut self, fault: &FaultPlan) -> Result<(), Trouble> {
         self.core(fault, |core, _| core.clear(&fault.rule.id)).map(drop)
     }
 
-    pub fn fault(&self, fault: &FaultPlan) -> Result<Option<RuleReport>, Trouble> {
+    pub fn fault(&mut self, fault: &FaultPlan) -> Result<Option<RuleReport>, Trouble> {
         let mut reports = self.core(fault, |core, _| core.report())?;
         Ok(reports.iter().position(|r| r.id == fault.rule.id).map(|i| reports.swap_remove(i)))
     }
 
     /// Asks what stands in the link of a fault.
     fn core<R: Send>(
-        &self,
+        &mut self,
         fault: &FaultPlan,
         f: impl FnOnce(&mut LinkCore, Time) -> R + Send,
     ) -> Result<R, Trouble> {
-        Ok(self.shard.with_conduit(&self.links[fault.link], f)?)
+        self.hall.with_core(&self.links[fault.link], f)
     }
 
     /// Stops or resumes all poll lists.
-    pub fn pause(&self, paused: bool) -> Result<(), Trouble> {
+    pub fn pause(&mut self, paused: bool) -> Result<(), Trouble> {
         for master in &self.masters {
-            self.shard.with_station(&master.station, |core: &mut Master, _, _| core.pause(paused))?;
+            self.hall.with(&master.station, |core: &mut Master| core.pause(paused))?;
         }
         Ok(())
     }
 
     /// No master waits for a reply.
-    pub fn is_idle(&self) -> Result<bool, Trouble> {
+    pub fn is_idle(&mut self) -> Result<bool, Trouble> {
         for master in &self.masters {
-            if !self.shard.with_station(&master.station, |core: &mut Master, _, _| core.is_idle())? {
+            if !self.hall.with(&master.station, |core: &mut Master| core.is_idle())? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Every port of the run with its name: stations and link ends, then the wires of the pairs.
-    fn ports(&self) -> Vec<(String, Arc<PortStats>)> {
+    fn all_ports(&self) -> Vec<(String, Arc<PortStats>)> {
         let seats = self.seats();
         let named = seats.into_iter().map(|(seat, stats)| (self.plan.seat_name(seat), stats));
         let wires = self.pairs.iter().zip(&self.plan.ports).flat_map(|(link, port)| {
-            let ports = link.as_ref().map(Link::ports).into_iter().flatten();
+            let ports = link.as_ref().map(Joined::ports).into_iter().flatten();
             ports.map(|stats| (format!("{} (virtual)", port.name), stats))
         });
         named.chain(wires).collect()
@@ -330,7 +368,7 @@ impl<'p> Bench<'p> {
 
     /// What sits on each seat.
     fn seats(&self) -> Vec<(Seat, Arc<PortStats>)> {
-        let sims = self.plan.sims.iter().zip(&self.sims).map(|(plan, station)| (plan.seat, station.port()));
+        let sims = self.plan.sims.iter().zip(&self.sims).map(|(p, s)| (p.seat, s.station.port()));
         let masters = self.plan.masters.iter().zip(&self.masters).map(|(p, m)| (p.seat, m.station.port()));
         let links = self.plan.links.iter().zip(&self.links).flat_map(|(plan, link)| {
             let [a, b] = link.ports();
@@ -341,129 +379,69 @@ impl<'p> Bench<'p> {
 
     /// A sentence when a port is gone.
     pub fn trouble(&self) -> Result<(), Trouble> {
-        for (name, stats) in self.ports() {
-            if stats.gone() {
-                return Err(Trouble(format!("port {name} is gone: {}", stats.snapshot().reason)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Bytes that vanished other than by a fault, in words per place; on one link, or everywhere. Exact once the
-    /// masters are idle.
-    pub fn lost(&self, only: Option<usize>) -> (u64, String) {
-        let mut total = 0;
-        let mut places = Vec::new();
-        let mut add = |n: u64, what: String| {
-            if n > 0 {
-                total += n;
-                places.push(format!("{n} {what}"));
-            }
-        };
-        let wanted = |seat: Seat| only.is_none_or(|l| self.plan.links[l].ends.contains(&seat));
-        for (l, link) in self.links.iter().enumerate() {
-            if only.is_none_or(|only| only == l) {
-                self.lost_inside(&self.plan.links[l].name, link, &mut add);
-            }
-        }
-        for (pair, port) in self.pairs.iter().zip(&self.plan.ports) {
-            if let (Some(link), None) = (pair, only) {
-                self.lost_inside(&format!("pair {}", port.name), link, &mut add);
-            }
-        }
-        // What the one put on a pair is what the pair saw, and the other way round.
-        for (seat, stats) in self.seats().into_iter().filter(|(seat, _)| wanted(*seat)) {
-            let Some(pair) = &self.pairs[seat.port] else { continue };
-            let (user, wire): (PortSnapshot, _) = (stats.snapshot(), pair.ports()[seat.end].snapshot());
-            let name = self.plan.seat_name(seat);
-            add(
-                user.tx_bytes.abs_diff(wire.rx_bytes),
-                format!("between what was sent on {name} and its wire"),
-            );
-            add(wire.tx_bytes.abs_diff(user.rx_bytes), format!("between the wire and what came from {name}"));
-        }
-        (total, places.join("; "))
-    }
-
-    fn lost_inside(&self, name: &str, link: &Link, add: &mut dyn FnMut(u64, String)) {
-        let stats = link.stats();
-        for d in &stats.directions {
-            add(d.discarded_bytes, format!("on {name} for a far end that nobody had open"));
-            add(d.pending, format!("stuck on {name}"));
-            let known = d.bytes_out + d.fault_bytes + d.discarded_bytes + d.pending;
-            add((d.bytes_in + d.inserted_bytes).abs_diff(known), format!("on {name} without a trace"));
+        match self.ports.iter().find(|(_, stats)| stats.gone()) {
+            Some((name, stats)) => Err(Trouble(format!("port {name} is gone: {}", stats.snapshot().reason))),
+            None => Ok(()),
         }
     }
 
-    pub fn bytes(&self) -> Vec<BytesResult> {
-        let mut rows = Vec::new();
-        let mut add = |name: String, ends: [String; 2], link: &Link| {
-            for (i, d) in link.stats().directions.iter().enumerate() {
-                rows.push(BytesResult {
-                    link: name.clone(),
-                    from: ends[i].clone(),
-                    to: ends[1 - i].clone(),
-                    bytes_in: d.bytes_in,
-                    bytes_out: d.bytes_out,
-                    inserted_bytes: d.inserted_bytes,
-                    fault_bytes: d.fault_bytes,
-                    discarded_bytes: d.discarded_bytes,
-                    pending: d.pending,
-                });
-            }
-        };
-        for (plan, link) in self.plan.links.iter().zip(&self.links) {
-            add(format!("link {}", plan.name), plan.ends.map(|seat| self.plan.seat_name(seat)), link);
-        }
-        for (port, link) in self.pairs.iter().enumerate().filter_map(|(i, l)| Some((i, l.as_ref()?))) {
-            let ends = [0, 1].map(|end| self.plan.seat_name(Seat { port, end }));
-            add(format!("pair {}", self.plan.ports[port].name), ends, link);
-        }
-        rows
-    }
-
-    pub fn stations(&self) -> Vec<StationResult> {
-        let row = |name: &str, seat: Seat, port: Arc<PortStats>, counters: Vec<(&'static str, u64)>| {
+    pub fn stations(&mut self) -> Vec<StationResult> {
+        let row = |name: &str, seat: String, port: Arc<PortStats>, counters: Vec<(&'static str, u64)>| {
             let port = port.snapshot();
             StationResult {
                 name: name.to_owned(),
-                port: self.plan.seat_name(seat),
+                port: seat,
                 sent_bytes: port.tx_bytes,
                 received_bytes: port.rx_bytes,
                 counters: counters.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
             }
         };
-        let sims = self.plan.sims.iter().zip(&self.sims).map(|(plan, station)| {
-            let stats = self.shard.with_station(station, |s: &mut Slave, _, _| s.stats());
+        let mut rows = Vec::new();
+        for (plan, sim) in self.plan.sims.iter().zip(&self.sims) {
+            let stats = self.hall.with(&sim.station, |s: &mut Slave| s.stats());
             let counters = stats.map(|s| s.totals().entries().collect()).unwrap_or_default();
-            row(&plan.name, plan.seat, station.port(), counters)
-        });
-        let masters = self.plan.masters.iter().zip(&self.masters).map(|(plan, master)| {
+            rows.push(row(&plan.name, self.plan.seat_name(plan.seat), sim.station.port(), counters));
+        }
+        for (plan, master) in self.plan.masters.iter().zip(&self.masters) {
             let counters = master.stats.totals().entries().collect();
-            row(&plan.name, plan.seat, master.station.port(), counters)
-        });
-        sims.chain(masters).collect()
+            rows.push(row(&plan.name, self.plan.seat_name(plan.seat), master.station.port(), counters));
+        }
+        rows
     }
 }
 
-impl Drop for Bench<'_> {
-    /// In the reverse order of the start. The shard itself goes last, as the last field.
+impl<H: Hall> Drop for Bench<'_, H> {
+    /// In the reverse order of the start. The hall itself goes last, as the last field.
     fn drop(&mut self) {
         while let Some(master) = self.masters.pop() {
-            self.shard.remove_station(master.station);
+            self.hall.remove_station(master.station);
         }
         while let Some(link) = self.links.pop() {
-            self.shard.remove_link(link);
+            self.hall.remove_link(link);
         }
         while let Some(sim) = self.sims.pop() {
-            self.shard.remove_station(sim);
+            self.hall.remove_station(sim.station);
         }
         while let Some(pair) = self.pairs.pop() {
             if let Some(pair) = pair {
-                self.shard.remove_link(pair);
+                self.hall.remove_link(pair);
             }
         }
     }
+}
+
+fn log_result(log: &Log<'_>, master: &MasterPlan, result: &PollResult) {
+    if !log.is_on() {
+        return;
+    }
+    let of = match result.source {
+        Source::Poll(p) => format!("{}.{}", master.name, master.polls[p].name),
+        Source::Once(_) => master.name.clone(),
+    };
+    let (outcome, exception) = outcome_name(result);
+    let values: Vec<u16> = result.values.iter().collect();
+    let attempts = result.attempts;
+    log.add(result.at, What::Result { of: &of, outcome, exception, attempts, values: &values });
 }
 
 fn timing(plan: &Plan, seat: Seat) -> Timing {

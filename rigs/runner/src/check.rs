@@ -19,7 +19,7 @@ const DEFAULT_REPLY: u64 = 500;
 pub(crate) fn check(text: &str, file: &str) -> Result<Plan, FileError> {
     let mut problems = Problems::new("rig", file, text);
     let Some(rig) = read::<RigFile>(text, &mut problems) else { return Err(problems.into_error()) };
-    let mut check = Check { problems, plan: empty_plan(file), taken: HashMap::new() };
+    let mut check = Check { problems, plan: empty_plan(file, text), taken: HashMap::new() };
     check.rig(&rig);
     if !check.problems.is_empty() {
         return Err(check.problems.into_error());
@@ -28,12 +28,13 @@ pub(crate) fn check(text: &str, file: &str) -> Result<Plan, FileError> {
     Ok(check.plan)
 }
 
-fn empty_plan(file: &str) -> Plan {
+fn empty_plan(file: &str, text: &str) -> Plan {
     Plan {
         name: String::new(),
         file: file.to_owned(),
         seed: 1,
         timeout: DEFAULT_TIMEOUT,
+        text: text.into(),
         ports: vec![],
         sims: vec![],
         links: vec![],
@@ -75,6 +76,7 @@ impl Check<'_> {
     }
 
     fn port(&mut self, name: &At<String>, port: &At<Port>) {
+        let mut place = port.span.clone();
         let kind = match &port.value {
             Port::Pair(pair) => {
                 let baud = pair
@@ -95,9 +97,12 @@ impl Check<'_> {
                 let wire = pair.wire.as_ref().and_then(|wire| self.wire(wire));
                 PortKind::Pair { baud: baud as u32, format, wire }
             }
-            Port::Url(text) => PortKind::Url(self.url(text)),
+            Port::Url(text) => {
+                place = text.span.clone();
+                PortKind::Url(self.url(text))
+            }
         };
-        self.plan.ports.push(PortPlan { name: name.value.clone(), kind });
+        self.plan.ports.push(PortPlan { name: name.value.clone(), place, kind });
     }
 
     fn url(&mut self, text: &At<String>) -> PortUrl {

@@ -6,18 +6,25 @@ mod background;
 mod bench;
 mod check;
 mod file;
+mod golden;
+mod hall;
+mod log;
 mod plan;
 mod report;
 mod run;
 mod steps;
+mod watch;
 mod words;
 
 pub use background::{RigRun, RigSnapshot};
 pub use file::schema;
+pub use golden::{Golden, GoldenError};
 pub use hilrig_files::{FileError, render};
+pub use log::log_schema;
+pub use miette::Report;
 pub use plan::Plan;
 pub use report::{
     BytesResult, FaultResult, FiringResult, LimitResult, Measurement, RunResult, StationResult, StepResult,
     Verdict, result_schema,
 };
-pub use run::{Options, run};
+pub use run::{On, Options, VirtualRun, run, run_virtual};

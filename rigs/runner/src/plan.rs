@@ -1,13 +1,14 @@
 //! A rig that has been checked: every name resolved, every default filled in. Nothing here can be wrong any more,
 //! and nothing here touches a port.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
 use hilrig_port::{Format, PortUrl};
 use hilrig_wire::{FaultRule, WireSpec};
 
-use hilrig_files::FileError;
+use hilrig_files::{FileError, Problems};
 
 /// A checked rig, ready to run any number of times.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct Plan {
     pub file: String,
     pub seed: u64,
     pub timeout: Duration,
+    /// The file itself, to show places of it.
+    pub(crate) text: std::sync::Arc<str>,
     pub(crate) ports: Vec<PortPlan>,
     pub(crate) sims: Vec<SimPlan>,
     pub(crate) links: Vec<LinkPlan>,
@@ -45,6 +48,27 @@ impl Plan {
         Ok(crate::check::check(text, name)?)
     }
 
+    /// Whether it can run in virtual time: only what is simulated can.
+    ///
+    /// # Errors
+    /// All that cannot, with the places in the file.
+    pub fn check_virtual(&self) -> Result<(), miette::Report> {
+        Ok(self.is_virtual()?)
+    }
+
+    pub(crate) fn is_virtual(&self) -> Result<(), FileError> {
+        let mut problems = Problems::new("rig", &self.file, &self.text);
+        for port in &self.ports {
+            if let PortKind::Url(url) = &port.kind {
+                let message = format!("`{}` is a real port, which knows no virtual time", port.name);
+                let label = format!("{url} cannot be simulated; use a pair");
+                let help = "run this rig without --virtual-time, or put a simulator on a pair in its place";
+                problems.add(&port.place, message, label).help = Some(help.to_owned());
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems.into_error()) }
+    }
+
     /// How many steps it has.
     pub fn steps(&self) -> usize {
         self.steps.len()
@@ -54,6 +78,8 @@ impl Plan {
 #[derive(Debug, Clone)]
 pub(crate) struct PortPlan {
     pub name: String,
+    /// Of the URL in the file.
+    pub place: Range<usize>,
     pub kind: PortKind,
 }
 

@@ -60,6 +60,8 @@ pub struct RunResult {
     pub seed: u64,
     /// `YYYY-MM-DDTHH:MM:SSZ`
     pub started_at: String,
+    /// The run was in virtual time, and so are all times below.
+    pub virtual_time: bool,
     pub duration_ms: f64,
     /// In order; the first is the start of the bench and the last what is checked at the end of every run.
     pub steps: Vec<StepResult>,
@@ -219,6 +221,7 @@ impl RunResult {
             exit_code: 3,
             seed,
             started_at: hilrig_contract::timestamp(),
+            virtual_time: false,
             duration_ms: 0.0,
             steps: vec![],
             faults: vec![],
@@ -234,11 +237,14 @@ impl RunResult {
         let marginal = self.steps.iter().find(|s| s.verdict == Verdict::Marginal);
         let place = |s: &StepResult| match s.line {
             0 if s.step == 0 => "at the start".to_owned(),
+            0 if s.kind == "golden" => "compared with the golden log".to_owned(),
             0 => "at the end".to_owned(),
             line => format!("step {}, {} in line {line}", s.step, s.kind),
         };
         let (verdict, reason) = match (ended, marginal) {
-            (Some(s), _) => (s.verdict, format!("{}: {}", place(s), s.message)),
+            (Some(s), _) => {
+                (s.verdict, format!("{}: {}", place(s), s.message.lines().next().unwrap_or_default()))
+            }
             (None, Some(s)) => (Verdict::Marginal, format!("{}: {}", place(s), s.message)),
             (None, None) => (Verdict::Pass, format!("all {} steps passed", plan.steps.len())),
         };
@@ -339,7 +345,8 @@ impl RunResult {
         }
         let verdict = paint(self.verdict, &self.verdict.as_str().to_uppercase());
         let time = show_time(Duration::from_secs_f64(self.duration_ms.max(0.0) / 1000.0));
-        writeln!(out, "{verdict} rig {} in {time}, seed {}: {}", self.rig, self.seed, self.reason)
+        let virtually = if self.virtual_time { " of virtual time" } else { "" };
+        writeln!(out, "{verdict} rig {} in {time}{virtually}, seed {}: {}", self.rig, self.seed, self.reason)
     }
 
     /// Writes `result.json` and `junit.xml` into a directory, which is made if it is missing.

@@ -1,38 +1,51 @@
 //! Runs a plan: starts its bench, takes the steps in order, gives a verdict, and takes the bench down whatever
 //! happens. Trouble of the bench is never a failure of the device.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hilrig_modbus::PollResult;
 use hilrig_port::{Runtime, Time};
 
-use crate::bench::{Bench, Trouble};
+use crate::bench::Bench;
+use crate::golden::Golden;
+use crate::hall::{Hall, RealHall, TICK, Trouble, VirtualHall};
+use crate::log::{LOG_VERSION, Log, What};
 use crate::plan::{FaultPlan, Plan};
 use crate::report::{FaultResult, FiringResult, Measurement, RunResult, StepResult, Verdict};
 use hilrig_files::show_time;
 
-/// How often a waiting step looks.
-const TICK: Duration = Duration::from_millis(2);
+/// How long a step that only waits, or waits for replies alone, lets virtual time pass at a stretch.
+pub(crate) const STRETCH: Duration = Duration::from_secs(1);
+
+/// On what a rig runs.
+#[derive(Debug, Clone)]
+pub enum On {
+    /// Real ports, in real time. Virtual ports get their names here.
+    Ports(Runtime),
+    /// Nothing but memory, in virtual time: two runs with the same seed are alike.
+    VirtualTime,
+}
 
 /// How to run.
 pub struct Options<'a> {
-    /// Where the virtual ports get their names.
-    pub runtime: Runtime,
+    pub on: On,
     /// Instead of the rig's own.
     pub seed: Option<u64>,
     /// Asked all the time; the run ends soon after it says yes.
     pub stop: &'a (dyn Fn() -> bool + Sync),
     /// A line at the start of each step.
     pub on_progress: &'a (dyn Fn(&str) + Sync),
+    /// Each line of the log, without its end.
+    pub on_log: Option<&'a (dyn Fn(&str) + Sync)>,
+    /// The log of an earlier run, which this one must be like.
+    pub golden: Option<&'a Golden>,
 }
 
 impl std::fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options")
-            .field("runtime", &self.runtime)
-            .field("seed", &self.seed)
-            .finish_non_exhaustive()
+        f.debug_struct("Options").field("on", &self.on).field("seed", &self.seed).finish_non_exhaustive()
     }
 }
 
@@ -41,26 +54,84 @@ pub fn run(plan: &Plan, options: &Options<'_>) -> RunResult {
     run_watched(plan, options, &|_, _| {})
 }
 
+/// What came of a run in virtual time.
+#[derive(Debug)]
+pub struct VirtualRun {
+    pub result: RunResult,
+    /// The log; the same for the same rig and seed, wherever it runs.
+    pub log: String,
+}
+
+/// Runs a rig in virtual time, for tests of devices and of rigs; without a seed with the rig's own.
+pub fn run_virtual(plan: &Plan, seed: impl Into<Option<u64>>) -> VirtualRun {
+    let log = std::sync::Mutex::new(String::new());
+    let on_log = |line: &str| {
+        let mut log = log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        log.push_str(line);
+        log.push('\n');
+    };
+    let options = Options {
+        on: On::VirtualTime,
+        seed: seed.into(),
+        stop: &|| false,
+        on_progress: &|_| {},
+        on_log: Some(&on_log),
+        golden: None,
+    };
+    let result = run(plan, &options);
+    VirtualRun { result, log: log.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) }
+}
+
 /// The same; `watch` is told the number and the words of each step as it begins.
 pub(crate) fn run_watched(plan: &Plan, options: &Options<'_>, watch: &dyn Fn(usize, &str)) -> RunResult {
-    let begun = Instant::now();
-    let clock = Clock { begun, zero: Time::now(), end: begun + plan.timeout, stop: options.stop };
+    match &options.on {
+        On::Ports(runtime) => {
+            let clock = Clock::new(&Time::now, plan.timeout, options.stop);
+            let stop = || clock.interrupted().is_some();
+            run_in(plan, options, watch, &clock, || RealHall::new(&plan.name, runtime, &stop))
+        }
+        On::VirtualTime => {
+            let time = Cell::new(Time(0));
+            let now = || time.get();
+            let clock = Clock::new(&now, plan.timeout, options.stop);
+            run_in(plan, options, watch, &clock, || match plan.is_virtual() {
+                Ok(()) => Ok(VirtualHall::new(&time)),
+                Err(e) => Err(Trouble(e.lines())),
+            })
+        }
+    }
+}
+
+fn run_in<H: Hall>(
+    plan: &Plan,
+    options: &Options<'_>,
+    watch: &dyn Fn(usize, &str),
+    clock: &Clock<'_>,
+    hall: impl FnOnce() -> Result<H, Trouble>,
+) -> RunResult {
+    let seed = options.seed.unwrap_or(plan.seed);
     let tell = |n: usize, text: &str| {
         watch(n, text);
         (options.on_progress)(&format!("{n}/{} {text}", plan.steps.len()));
     };
-    let mut record = Record { clock: &clock, tell: &tell, steps: Vec::with_capacity(plan.steps.len() + 2) };
-    let mut result = RunResult::empty(plan, options.seed.unwrap_or(plan.seed));
+    let sink = options.on_log.map(|sink| sink as &dyn Fn(&str));
+    let log = Log::new(sink, options.golden.is_some(), clock.zero);
+    let time = if matches!(options.on, On::VirtualTime) { "virtual" } else { "real" };
+    let (rig, steps) = (&*plan.name, plan.steps.len());
+    log.add(clock.zero, What::Run { log: LOG_VERSION, rig, seed, time, steps });
+    let mut record =
+        Record { clock, log: &log, tell: &tell, steps: Vec::with_capacity(plan.steps.len() + 3) };
+    let mut result = RunResult::empty(plan, seed);
+    result.virtual_time = matches!(options.on, On::VirtualTime);
 
     let mut bench = None;
     record.step(0, 0, "start", "the bench", || {
-        let stop = || clock.interrupted().is_some();
-        bench = Some(Bench::start(plan, &options.runtime, &stop).map_err(|e| clock.halt(e))?);
+        let started = hall().and_then(|hall| Bench::start(plan, hall, seed, &log));
+        bench = Some(started.map_err(|e| clock.halt(e))?);
         Ok(Outcome::pass())
     });
     if let Some(bench) = bench {
-        let mut run =
-            Run { plan, clock: &clock, bench, armed: vec![false; plan.faults.len()], fresh: vec![] };
+        let mut run = Run { plan, clock, bench, armed: vec![false; plan.faults.len()], fresh: vec![] };
         let steps = plan.steps.iter().enumerate();
         let done = steps.fold(true, |go_on, (i, step)| {
             go_on && record.step(i + 1, step.line, step.kind, &step.text, || run.step(step))
@@ -76,11 +147,18 @@ pub(crate) fn run_watched(plan: &Plan, options: &Options<'_>, watch: &dyn Fn(usi
             Ok(())
         });
     }
-    for (i, step) in plan.steps.iter().enumerate().skip(record.steps.len() - 1) {
-        record.steps.push(StepResult::skipped(i + 1, step.line, step.kind, &step.text));
+    let mut steps = record.steps;
+    for (i, step) in plan.steps.iter().enumerate().skip(steps.len() - 1) {
+        steps.push(StepResult::skipped(i + 1, step.line, step.kind, &step.text));
     }
-    result.steps = record.steps;
+    result.steps = steps;
     result.judge(plan);
+    log.add(clock.now(), What::End { verdict: result.verdict });
+    log.flush(Time(u64::MAX));
+    if let Some(golden) = options.golden {
+        result.steps.push(golden.step(plan.steps.len() + 2, &log.kept(), clock.now_ms()));
+        result.judge(plan);
+    }
     result.duration_ms = clock.now_ms();
     result
 }
@@ -88,6 +166,7 @@ pub(crate) fn run_watched(plan: &Plan, options: &Options<'_>, watch: &dyn Fn(usi
 /// Takes down what came of each step.
 struct Record<'a> {
     clock: &'a Clock<'a>,
+    log: &'a Log<'a>,
     tell: &'a dyn Fn(usize, &str),
     steps: Vec<StepResult>,
 }
@@ -105,8 +184,13 @@ impl Record<'_> {
         if kind != "end" {
             (self.tell)(step, &format!("{kind} {text}"));
         }
-        let at_ms = self.clock.now_ms();
+        let (at, at_ms) = (self.clock.now(), self.clock.now_ms());
+        self.log.add(at, What::Step { step, kind, text });
+        self.log.flush(at);
         let outcome = guarded(f).unwrap_or_else(|halt| self.clock.outcome(halt));
+        let now = self.clock.now();
+        self.log.add(now, What::Verdict { step, verdict: outcome.verdict, got: &outcome.got });
+        self.log.flush(now);
         self.steps.push(StepResult {
             verdict: outcome.verdict,
             expected: outcome.expected,
@@ -172,33 +256,41 @@ impl Outcome {
     }
 }
 
-/// The time of a run, and when it has to end.
+/// The time of a run, real or virtual, and when it has to end.
 pub(crate) struct Clock<'a> {
-    begun: Instant,
-    /// The same moment as the stations see it.
+    now: &'a dyn Fn() -> Time,
     zero: Time,
-    end: Instant,
+    end: Time,
     stop: &'a (dyn Fn() -> bool + Sync),
 }
 
-impl Clock<'_> {
+impl<'a> Clock<'a> {
+    fn new(now: &'a dyn Fn() -> Time, timeout: Duration, stop: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        let zero = now();
+        Self { now, zero, end: zero + timeout, stop }
+    }
+
+    pub fn now(&self) -> Time {
+        (self.now)()
+    }
+
     fn now_ms(&self) -> f64 {
-        self.begun.elapsed().as_secs_f64() * 1000.0
+        self.ms(self.now())
+    }
+
+    fn ms(&self, at: Time) -> f64 {
+        at.since(self.zero).as_nanos() as f64 / 1e6
     }
 
     fn interrupted(&self) -> Option<Halt> {
-        if (self.stop)() {
-            Some(Halt::Canceled)
-        } else {
-            (Instant::now() >= self.end).then_some(Halt::TimedOut)
-        }
+        if (self.stop)() { Some(Halt::Canceled) } else { (self.now() >= self.end).then_some(Halt::TimedOut) }
     }
 
     fn outcome(&self, halt: Halt) -> Outcome {
         let (verdict, message) = match halt {
             Halt::Canceled => (Verdict::Canceled, "canceled".to_owned()),
             Halt::TimedOut => {
-                let limit = show_time(self.end - self.begun);
+                let limit = show_time(self.end - self.zero);
                 (Verdict::Timeout, format!("the rig had not ended after {limit}, its `timeout`"))
             }
             Halt::Trouble(why) => (Verdict::Error, why),
@@ -213,17 +305,17 @@ impl Clock<'_> {
 }
 
 /// A run under way. The steps themselves are in `act.rs`.
-pub(crate) struct Run<'a> {
+pub(crate) struct Run<'a, H: Hall> {
     pub plan: &'a Plan,
     pub clock: &'a Clock<'a>,
-    pub bench: Bench<'a>,
+    pub bench: Bench<'a, H>,
     /// Which faults have been injected.
     pub armed: Vec<bool>,
     /// What the masters reported since the last look.
     pub fresh: Vec<(usize, PollResult)>,
 }
 
-impl Run<'_> {
+impl<H: Hall> Run<'_, H> {
     /// Takes in what is new; answers why the run has to end, if it has.
     pub fn look(&mut self) -> Result<(), Halt> {
         if let Some(halt) = self.clock.interrupted() {
@@ -235,33 +327,34 @@ impl Run<'_> {
         Ok(self.bench.trouble()?)
     }
 
-    /// Looks until `done` answers something, or until the time is over; the last look is after that.
+    /// Looks until `done` answers something, or until the time is over; the last look is after that. In virtual time
+    /// it looks at each new result, and otherwise as often as `every` says.
     pub fn until<T>(
         &mut self,
         within: Duration,
+        every: Duration,
         mut done: impl FnMut(&mut Self) -> Result<Option<T>, Halt>,
     ) -> Result<Option<T>, Halt> {
-        let deadline = Instant::now() + within;
+        let deadline = self.clock.now() + within;
         loop {
-            let over = Instant::now() >= deadline;
+            let now = self.clock.now();
             self.look()?;
             if let Some(answer) = done(self)? {
                 return Ok(Some(answer));
             }
-            if over {
+            if now >= deadline {
                 return Ok(None);
             }
-            std::thread::sleep(TICK.min(deadline.saturating_duration_since(Instant::now())));
+            self.bench.pass(deadline.min(self.clock.end).min(now + every))?;
         }
     }
 
     /// Index of a fault that was injected and never fired.
-    fn silent_fault(&self) -> Option<usize> {
-        let fired = |i: usize| match self.bench.fault(&self.plan.faults[i]) {
-            Ok(Some(rule)) => rule.fired > 0,
-            _ => true,
-        };
-        (0..self.armed.len()).find(|i| self.armed[*i] && !fired(*i))
+    fn silent_fault(&mut self) -> Option<usize> {
+        (0..self.armed.len()).find(|i| {
+            let fault = &self.plan.faults[*i];
+            self.armed[*i] && self.bench.fault(fault).is_ok_and(|rule| rule.is_some_and(|r| r.fired == 0))
+        })
     }
 
     /// What every run must meet, whatever its steps are.
@@ -276,12 +369,12 @@ impl Run<'_> {
             return Ok(Outcome::failed(message));
         }
         self.bench.pause(true)?;
-        self.until(Duration::from_secs(1), |run| Ok(run.bench.is_idle()?.then_some(())))?;
+        self.until(Duration::from_secs(1), TICK, |run| Ok(run.bench.is_idle()?.then_some(())))?;
         Ok(Outcome::pass())
     }
 
     fn report(&mut self, result: &mut RunResult) {
-        result.warnings.append(&mut self.bench.warnings);
+        result.warnings.append(&mut self.bench.take_warnings());
         result.bytes = self.bench.bytes();
         result.stations = self.bench.stations();
         for (i, fault) in self.plan.faults.iter().enumerate() {
@@ -298,11 +391,7 @@ impl Run<'_> {
                 fired: rule.as_ref().map_or(0, |r| r.fired),
                 firings: firings
                     .iter()
-                    .map(|f| FiringResult {
-                        at_ms: f.at.since(self.clock.zero).as_secs_f64() * 1000.0,
-                        offset: f.position,
-                        bytes: f.bytes,
-                    })
+                    .map(|f| FiringResult { at_ms: self.clock.ms(f.at), offset: f.position, bytes: f.bytes })
                     .collect(),
             });
         }

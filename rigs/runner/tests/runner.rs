@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hilrig_port::Runtime;
-use hilrig_rigs::{Options, Plan, RigRun, RunResult, Verdict, render, run};
+use hilrig_rigs::{On, Options, Plan, RigRun, RunResult, Verdict, render, run};
 
 const FIRST: &str = include_str!("../../first.toml");
 const ROUGH: &str = include_str!("../../rough.toml");
@@ -59,7 +59,8 @@ impl Bench {
         on_progress: &(dyn Fn(&str) + Sync),
     ) -> RunResult {
         let plan = plan(text);
-        run(&plan, &Options { runtime: self.runtime(), seed: None, stop, on_progress })
+        let on = On::Ports(self.runtime());
+        run(&plan, &Options { on, seed: None, stop, on_progress, on_log: None, golden: None })
     }
 
     /// What the runs left in the runtime directory.

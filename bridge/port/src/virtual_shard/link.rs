@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::guard;
 use super::net::{Net, Port, Side};
 use crate::events::{Event, Happened};
 use crate::stats::Moved;
+use crate::unit::guard;
 use crate::{Account, Conduit, Direction, LinkStats, Out, PortState, Signal, Time};
 
 const DIRECTIONS: [Direction; 2] = [Direction::AToB, Direction::BToA];

@@ -1,0 +1,182 @@
+//! A bench in virtual time: nothing is opened, and time runs as fast as its stations can be driven.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hilrig_port::{
+    Conduit, Event, Format, LinkSnapshot, PortStats, PortUrl, Station, Time, VirtualEnd, VirtualLink,
+    VirtualShard, VirtualStation,
+};
+use hilrig_wire::LinkCore;
+
+use super::{Hall, Joined, Seated, Trouble, in_core};
+use crate::watch::Watched;
+
+/// Work at a stretch before the caller may look whether it is to go on.
+const STRETCH: Duration = Duration::from_millis(50);
+/// How often the wall clock is read, in moments of virtual time.
+const MOMENTS: u32 = 4096;
+/// A run whose time stands still is stuck; so much work for so little time does not happen otherwise.
+const STUCK: (Duration, Duration) = (Duration::from_secs(20), Duration::from_millis(1));
+
+pub(crate) struct VirtualHall<'a> {
+    shard: VirtualShard,
+    /// For whoever has no access to the shard.
+    clock: &'a Cell<Time>,
+    /// The last moments, virtual and real, at which the clock had moved on well.
+    moved: (Time, Instant),
+    patience: Duration,
+}
+
+impl<'a> VirtualHall<'a> {
+    pub fn new(clock: &'a Cell<Time>) -> Self {
+        let shard = VirtualShard::new();
+        clock.set(shard.now());
+        Self { moved: (shard.now(), Instant::now()), shard, clock, patience: STUCK.0 }
+    }
+
+    fn check_stuck(&mut self) -> Result<(), Trouble> {
+        let now = self.shard.now();
+        if now.since(self.moved.0) >= STUCK.1 {
+            self.moved = (now, Instant::now());
+        } else if self.moved.1.elapsed() >= self.patience {
+            let at = hilrig_files::show_time(now.since(Time(0)));
+            return Err(Trouble(format!(
+                "virtual time stands still at {at}: something of this rig is busy without end"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Joined for VirtualLink {
+    fn id(&self) -> u64 {
+        VirtualLink::id(self)
+    }
+
+    fn stats(&self) -> LinkSnapshot {
+        VirtualLink::stats(self)
+    }
+
+    fn ports(&self) -> [Arc<PortStats>; 2] {
+        VirtualLink::ports(self)
+    }
+}
+
+impl Seated for VirtualStation {
+    fn port(&self) -> Arc<PortStats> {
+        VirtualStation::port(self)
+    }
+}
+
+impl Hall for VirtualHall<'_> {
+    type Link = VirtualLink;
+    type Seat = VirtualStation;
+    type Spot = VirtualEnd;
+
+    fn now(&self) -> Time {
+        self.shard.now()
+    }
+
+    fn pair(
+        &mut self,
+        name: &str,
+        _: (u32, Format),
+        conduit: Option<Box<dyn Conduit>>,
+    ) -> Result<(VirtualLink, [VirtualEnd; 2]), Trouble> {
+        Ok(self.shard.pair(name, conduit))
+    }
+
+    fn url(&mut self, url: &PortUrl) -> Result<VirtualEnd, Trouble> {
+        Err(Trouble(format!("{url} is a real port, and there are none in virtual time")))
+    }
+
+    fn link(
+        &mut self,
+        _: [&str; 2],
+        [a, b]: [&VirtualEnd; 2],
+        conduit: Option<Box<dyn Conduit>>,
+    ) -> Result<VirtualLink, Trouble> {
+        Ok(self.shard.link(*a, *b, conduit)?)
+    }
+
+    fn station(&mut self, _: &str, spot: &VirtualEnd, station: Watched) -> Result<VirtualStation, Trouble> {
+        Ok(self.shard.add_station(*spot, Box::new(station))?)
+    }
+
+    fn with<S: Station, R: Send>(
+        &mut self,
+        seat: &VirtualStation,
+        f: impl FnOnce(&mut S) -> R + Send,
+    ) -> Result<R, Trouble> {
+        self.shard.with_station(seat, |station: &mut Watched, _, _| in_core(station, f))?
+    }
+
+    fn with_core<R: Send>(
+        &mut self,
+        link: &VirtualLink,
+        f: impl FnOnce(&mut LinkCore, Time) -> R + Send,
+    ) -> Result<R, Trouble> {
+        Ok(self.shard.with_conduit(link, f)?)
+    }
+
+    fn remove_station(&mut self, seat: VirtualStation) {
+        self.shard.remove_station(seat);
+    }
+
+    fn remove_link(&mut self, link: VirtualLink) {
+        self.shard.remove_link(link);
+    }
+
+    fn event(&mut self) -> Option<Event> {
+        self.shard.next_event()
+    }
+
+    fn pass(&mut self, limit: Time, news: &mut dyn FnMut() -> bool) -> Result<(), Trouble> {
+        let begun = Instant::now();
+        let mut moments = 0;
+        self.shard.run_while(limit, || {
+            moments += 1;
+            !news() && (moments % MOMENTS != 0 || begun.elapsed() < STRETCH)
+        });
+        self.clock.set(self.shard.now());
+        self.check_stuck()
+    }
+
+    fn take_warnings(&mut self) -> Vec<String> {
+        vec![]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hilrig_port::Tx;
+
+    /// Always late.
+    struct Busy;
+
+    impl Station for Busy {
+        fn on_bytes(&mut self, _: Time, _: &[u8], _: &mut Tx) {}
+
+        fn on_deadline(&mut self, _: Time, _: &mut Tx) {}
+
+        fn deadline(&self) -> Option<Time> {
+            Some(Time(0))
+        }
+    }
+
+    #[test]
+    fn a_run_whose_time_stands_still_is_ended() {
+        let clock = Cell::new(Time(9));
+        let mut hall = VirtualHall::new(&clock);
+        hall.patience = Duration::from_millis(100);
+        let (_pair, [a, _]) = hall.pair("p", (9600, Format::default()), None).unwrap();
+        hall.station("p.a", &a, Watched::new(Box::new(Busy), None)).unwrap();
+        let limit = Time(0) + Duration::from_secs(3600);
+        let trouble = std::iter::repeat_with(|| hall.pass(limit, &mut || false)).find_map(Result::err);
+        assert!(trouble.unwrap().0.starts_with("virtual time stands still at "));
+        assert!(clock.get() > Time(0) && clock.get() < limit);
+    }
+}
