@@ -1,0 +1,27 @@
+//! The list of cases.
+
+mod ascii;
+mod broadcast;
+mod diagnostics;
+mod halves;
+mod mutated;
+mod noise;
+mod others;
+mod requests;
+mod tcp;
+mod timing;
+
+use crate::Case;
+
+pub(crate) const TABLES: &[&[Case]] = &[
+    noise::CASES,
+    halves::CASES,
+    others::CASES,
+    broadcast::CASES,
+    requests::CASES,
+    diagnostics::CASES,
+    timing::CASES,
+    ascii::CASES,
+    tcp::CASES,
+    mutated::CASES,
+];

@@ -1,0 +1,81 @@
+"""Asks a hilrig PLC what pymodbus can ask, and compares: pymodbus_client.py FRAMER ADDRESS
+
+FRAMER is rtu or ascii for a serial port, tcp, rtu-over-tcp or ascii-over-tcp for HOST:PORT. Prints what is wrong;
+ends with 0 if nothing is."""
+
+import sys
+
+from pymodbus import FramerType
+from pymodbus.client import ModbusSerialClient, ModbusTcpClient
+
+kind, address = sys.argv[1:]
+# Without repeats: each request is to be answered the first time.
+options = {"timeout": 5, "retries": 0}
+if kind in ("rtu", "ascii"):
+    client = ModbusSerialClient(address, framer=FramerType(kind), baudrate=19200, **options)
+else:
+    host, port = address.rsplit(":", 1)
+    framer = {"tcp": "socket", "rtu-over-tcp": "rtu", "ascii-over-tcp": "ascii"}[kind]
+    client = ModbusTcpClient(host, port=int(port), framer=FramerType(framer), **options)
+assert client.connect(), "the port opens"
+wrong = 0
+
+
+def same(what, got, expected):
+    global wrong
+    if got != expected:
+        wrong += 1
+        print(f"{what}: {got!r}, not {expected!r}")
+
+
+def good(what, answer):
+    same(f"{what}, refused", answer.isError() and str(answer), False)
+    return answer
+
+
+at = {"device_id": 17}
+holding = [1000 + i for i in range(200)]
+
+# Functions 1 to 6, 15 and 16, and what they left.
+same("coils", good("coils", client.read_coils(0, count=12, **at)).bits[:12], [i % 2 == 1 for i in range(12)])
+same("inputs", good("inputs", client.read_discrete_inputs(0, count=9, **at)).bits[:9], [i % 3 == 0 for i in range(9)])
+same("holding", good("holding", client.read_holding_registers(0, count=125, **at)).registers, holding[:125])
+same("input registers", good("input", client.read_input_registers(0, count=10, **at)).registers, list(range(7, 17)))
+good("write coil", client.write_coil(0, True, **at))
+good("write register", client.write_register(1, 0xABCD, **at))
+good("write coils", client.write_coils(2, [True, False, True, True, False, True, True, True, True, False], **at))
+good("write registers", client.write_registers(2, [1, 2, 65535] + [9] * 120, **at))
+coils = [True, True] + [True, False, True, True, False, True, True, True, True, False]
+same("coils then", good("coils", client.read_coils(0, count=12, **at)).bits[:12], coils)
+after = [1000, 0xABCD, 1, 2, 65535] + [9] * 120
+same("holding then", good("holding", client.read_holding_registers(0, count=125, **at)).registers, after)
+
+# Functions 22 and 23.
+good("mask write", client.mask_write_register(address=1, and_mask=0x00F2, or_mask=0x0025, **at))
+mask = (0xABCD & 0x00F2) | (0x0025 & ~0x00F2 & 0xFFFF)
+same("masked", good("holding", client.read_holding_registers(1, count=1, **at)).registers, [mask])
+both = client.readwrite_registers(read_address=150, read_count=3, write_address=151, values=[7], **at)
+same("read and written", good("read and write", both).registers, [1150, 7, 1152])
+
+# What is not there.
+for what, answer, code in [
+    ("past the end", client.read_holding_registers(199, count=2, **at), 2),
+    ("no coil", client.write_coil(3000, True, **at), 2),
+    ("no file", client.mask_write_register(address=4000, **at), 2),
+]:
+    same(what, (answer.isError(), getattr(answer, "exception_code", None)), (True, code))
+
+# What only a serial line has.
+if kind in ("rtu", "ascii"):
+    same("query data", good("query data", client.diag_query_data(b"\x12\x34", **at)).message, b"\x12\x34")
+    for name in ("bus_message", "bus_comm_error", "bus_exception_error", "device_message", "device_no_response"):
+        count = good(name, getattr(client, f"diag_read_{name}_count")(**at))
+        same(name, isinstance(count.message, int) or len(count.message) >= 1, True)
+
+# Hundreds in a row, on this one connection.
+for i in range(200):
+    same(f"again {i}", good("again", client.read_holding_registers(160, count=4, **at)).registers, holding[160:164])
+
+client.close()
+print(f"{wrong} wrong")
+sys.exit(min(wrong, 1))
