@@ -230,7 +230,9 @@ impl Gateway {
             }
         }
         let busy = self.current.and_then(|c| c.caller);
-        for seat in self.seats.iter_mut().filter(|s| s.leaving && s.queue.is_empty() && Some(s.caller) != busy) {
+        for seat in
+            self.seats.iter_mut().filter(|s| s.leaving && s.queue.is_empty() && Some(s.caller) != busy)
+        {
             seat.leaving = false;
             calls.close(seat.caller);
         }
@@ -285,8 +287,7 @@ impl Server for Gateway {
         self.stats.callers.add(1);
         if let Err(place) = self.seat(caller) {
             let queue = VecDeque::with_capacity(self.queue);
-            self.seats
-                .insert(place, Seat { caller, framer: mbap::Framer::default(), queue, leaving: false });
+            self.seats.insert(place, Seat { caller, framer: mbap::Framer::default(), queue, leaving: false });
             // Who comes now comes after the one whose turn it is.
             self.turn += usize::from(place <= self.turn);
         }

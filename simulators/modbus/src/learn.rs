@@ -64,10 +64,10 @@ impl Default for LearnMap {
 
 /// Addresses that a request is about.
 #[derive(Debug, Clone, Copy)]
-struct Span {
-    table: Table,
-    first: u16,
-    count: u16,
+pub(crate) struct Span {
+    pub table: Table,
+    pub first: u16,
+    pub count: u16,
 }
 
 impl Span {
@@ -77,7 +77,7 @@ impl Span {
 }
 
 /// What a request reads, and what it writes with the values.
-fn spans(request: &[u8]) -> (Option<Span>, Option<(Span, &[u8])>) {
+pub(crate) fn spans(request: &[u8]) -> (Option<Span>, Option<(Span, &[u8])>) {
     let word = |at: usize| Some(u16::from_be_bytes([*request.get(at)?, *request.get(at + 1)?]));
     let span = |table, at: usize| Some(Span { table, first: word(at)?, count: word(at + 2)? });
     let one = |table| Some(Span { table, first: word(1)?, count: 1 });
@@ -98,7 +98,7 @@ fn spans(request: &[u8]) -> (Option<Span>, Option<(Span, &[u8])>) {
 }
 
 /// The i-th value of what a frame packs.
-fn value(table: Table, data: &[u8], i: usize) -> Option<u16> {
+pub(crate) fn value(table: Table, data: &[u8], i: usize) -> Option<u16> {
     if table.is_bits() {
         Some(u16::from(*data.get(i / 8)? >> (i % 8) & 1))
     } else {

@@ -12,7 +12,7 @@ fn what_is_read_and_written_becomes_a_unit_table() {
     pair(&[3, 0, 0, 0, 3], &[0, 1, 0, 2, 0, 3]);
     pair(&[6, 0, 1, 0, 9], &[]);
     pair(&[16, 1, 0, 0, 2, 4, 1, 2, 3, 4], &[]);
-    pair(&[1, 0, 6, 0, 10], &[0b10_0000_01, 0b10]);
+    pair(&[1, 0, 6, 0, 10], &[0b1000_0001, 0b10]);
     pair(&[5, 0, 7, 0xFF, 0], &[]);
     pair(&[22, 0, 2, 0xFF, 0, 0, 0x55], &[]);
     // Not known, so masks give nothing known.

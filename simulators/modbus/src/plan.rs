@@ -93,10 +93,14 @@ impl MasterPlan {
 }
 
 fn unit_id(problems: &mut Problems<'_>, unit: &At<i64>) -> u8 {
-    if unit.value == 255 {
-        return 255;
+    match unit.value {
+        255 => 255,
+        n if (0..=247).contains(&n) => n as u8,
+        _ => {
+            problems.number(unit, 0..=247, "a unit id");
+            1
+        }
     }
-    problems.number(unit, 0..=247, "a unit id") as u8
 }
 
 fn check_poll(
@@ -239,10 +243,7 @@ fn target(
     problems: &mut Problems<'_>,
 ) -> Option<Cells> {
     let cells = match &into.value {
-        IntoFile::Point(name) => {
-            problems.add(&name.span, format!("no point `{}`", name.value), "give `cells` instead");
-            return None;
-        }
+        IntoFile::Point(name) => return point(name, (table, count), plant, problems),
         IntoFile::Cells(cells) => first_cell(cells, &into.span, plant, problems)?,
     };
     if cells.table.is_bits() != table.is_bits() {
@@ -261,6 +262,34 @@ fn target(
         return None;
     }
     Some(cells)
+}
+
+/// The cells of a point that takes all of what is read, and nothing else.
+fn point(
+    name: &At<String>,
+    (table, count): (Table, u16),
+    plant: &Plant,
+    problems: &mut Problems<'_>,
+) -> Option<Cells> {
+    let Some(point) = plant.point(&name.value).map(|id| plant.describe(id)) else {
+        let mut names: Vec<&str> = plant.points().map(|(_, p)| p.name.as_str()).collect();
+        names.truncate(20);
+        let problem = problems.add(&name.span, format!("unknown point `{}`", name.value), "no such point");
+        problem.help = Some(known("points", names.into_iter()));
+        return None;
+    };
+    let why = if let Some(signal) = point.signal {
+        format!("the point makes its own values ({signal})")
+    } else if point.bit.is_some() {
+        "the point is one bit of a register; take `cells`".to_owned()
+    } else if point.table.is_bits() != table.is_bits() || point.cells != count {
+        let (kind, cells) = (point.kind.name(), point.cells);
+        format!("{count} values are read, but the point is {kind} with {cells} at {}", point.place())
+    } else {
+        return Some(Cells { unit: point.unit, table: point.table, address: point.address });
+    };
+    problems.add(&name.span, "the values do not fit this point", why);
+    None
 }
 
 fn first_cell(
@@ -323,3 +352,7 @@ impl SniffPlan {
         Self { port: file.port.value.clone(), response_time }
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

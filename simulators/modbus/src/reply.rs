@@ -58,7 +58,8 @@ fn matching<'a>(function: u8, question: &[u8], data: &'a [u8]) -> Option<&'a [u8
         7 => (data.len() == 1).then_some(data),
         8 => match word(question, 0)? {
             0 => (data == question).then(|| &data[2..]),
-            sub => (word(data, 0) == Some(sub) && data.len() >= 4 && data.len() % 2 == 0).then(|| &data[2..]),
+            sub => (word(data, 0) == Some(sub) && data.len() >= 4 && data.len().is_multiple_of(2))
+                .then(|| &data[2..]),
         },
         11 => (data.len() == 4).then_some(data),
         12 => counted(data).filter(|d| (6..=70).contains(&d.len())),

@@ -5,6 +5,7 @@
 //! length of a request is one; the rest is a reply to something that was not heard. After a mistake the next exchange is
 //! right again, since a request is never taken for the reply to another one.
 
+mod decode;
 mod stats;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use hilrig_port::{LineEvent, Station, Time, Tx};
 
+pub use decode::decode;
 pub use stats::{Row, SniffStats, SniffTotals};
 
 use crate::exchange::is_unanswered;
