@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::net::{Net, Port, Side};
 use crate::events::{Event, Happened};
 use crate::stats::Moved;
-use crate::unit::guard;
+use crate::seat::guard;
 use crate::{Account, Conduit, Direction, LinkStats, Out, PortState, Signal, Time};
 
 const DIRECTIONS: [Direction; 2] = [Direction::AToB, Direction::BToA];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::net::{Net, Port, Side};
-use crate::unit::guard;
+use crate::seat::guard;
 use crate::{PortState, Station, Time, Tx};
 
 /// No clock stands still: this is the least that passes between two deadlines of one station.
