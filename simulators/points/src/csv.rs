@@ -62,7 +62,7 @@ fn read(text: &str, problems: &mut Problems<'_>) -> Sheet {
         }
         let mut record = vec![];
         loop {
-            let (field, next) = field(text, at, separator, problems);
+            let Some((field, next)) = field(text, at, separator, problems) else { return sheet };
             record.push(field);
             at = next;
             if bytes.get(at) == Some(&separator) {
@@ -78,8 +78,14 @@ fn read(text: &str, problems: &mut Problems<'_>) -> Sheet {
     sheet
 }
 
-/// A field and where it ends: at a separator, a line end, or the end of the text.
-fn field(text: &str, start: usize, separator: u8, problems: &mut Problems<'_>) -> (At<String>, usize) {
+/// A field and where it ends: at a separator, a line end, or the end of the text. `None` if its quote is not closed,
+/// which swallows all that follows.
+fn field(
+    text: &str,
+    start: usize,
+    separator: u8,
+    problems: &mut Problems<'_>,
+) -> Option<(At<String>, usize)> {
     let bytes = text.as_bytes();
     let ends = |at: usize| {
         let is_end = |b: &u8| *b == separator || *b == b'\n';
@@ -90,13 +96,13 @@ fn field(text: &str, start: usize, separator: u8, problems: &mut Problems<'_>) -
         let end = ends(start);
         let value = text[start..end].trim();
         let from = start + text[start..end].find(value).unwrap_or(0);
-        return (At { value: value.to_owned(), span: from..from + value.len() }, end);
+        return Some((At { value: value.to_owned(), span: from..from + value.len() }, end));
     }
     let (mut value, mut at) = (String::new(), first + 1);
     loop {
         let Some(quote) = text[at..].find('"').map(|n| at + n) else {
             problems.add(&(first..first + 1), "a quote is not closed", "this one");
-            return (At { value, span: first..text.len() }, text.len());
+            return None;
         };
         value.push_str(&text[at..quote]);
         at = quote + 1;
@@ -111,7 +117,7 @@ fn field(text: &str, start: usize, separator: u8, problems: &mut Problems<'_>) -
     if !text[rest.clone()].trim().is_empty() {
         problems.add(&rest, "text behind a closed quote", "a quote within a field is written twice");
     }
-    (At { value, span: first..at }, end)
+    Some((At { value, span: first..at }, end))
 }
 
 /// Columns of a file of points, in the order in which they are written.

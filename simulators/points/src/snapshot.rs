@@ -10,7 +10,7 @@ use crate::plant::Plant;
 use crate::point::{Point, PointId, Type};
 use crate::signal::Signal;
 use crate::trigger::Run;
-use crate::{Access, OnWrite, Table, Value};
+use crate::{Access, OnWrite, Order, Table, Value};
 
 /// The state of a plant at one moment.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -238,7 +238,7 @@ fn csv_line(point: &Point, value: &Value) -> String {
         &point.place(),
         point.kind.name(),
         &if point.kind == Type::String { point.cells.to_string() } else { String::new() },
-        if point.cells > 1 || point.order.swaps_bytes() { point.order.name() } else { "" },
+        if point.order == Order::Abcd { "" } else { point.order.name() },
         &other(point.scale, 1.0),
         &other(point.offset, 0.0),
         &point.measure,
