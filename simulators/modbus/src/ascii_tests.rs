@@ -6,8 +6,11 @@ fn framer() -> Framer {
     Framer::new(&Timing::new(19200, "7E1".parse().unwrap()))
 }
 
+type Frames = Vec<(u8, Vec<u8>)>;
+type Drops = Vec<(Chunk, u64)>;
+
 /// What comes of a stream: PDUs of whole frames, and what was dropped.
-fn feed(framer: &mut Framer, text: &[u8]) -> (Vec<(u8, Vec<u8>)>, Vec<(Chunk, u64)>) {
+fn feed(framer: &mut Framer, text: &[u8]) -> (Frames, Drops) {
     let (mut frames, mut dropped) = (Vec::new(), Vec::new());
     for byte in text {
         dropped.extend(framer.push(Time(1), *byte).map(|d| (d.why, d.bytes)));

@@ -276,3 +276,7 @@ impl Diagnostics {
         self.delimiter.take()
     }
 }
+
+#[cfg(test)]
+#[path = "diagnostics_tests.rs"]
+mod tests;

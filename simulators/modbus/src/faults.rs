@@ -12,9 +12,9 @@ pub use file::{
 };
 pub use prepare::{Prepared, prepare};
 pub(crate) use rules::{Asked, Chosen};
-pub use rules::{Fired, ReplyFaults, RuleReport};
+pub use rules::{Fired, ReplyFaults, RuleReport, TooManyRules};
 pub(crate) use shape::{Close, Reply, Shape};
 
 #[cfg(test)]
 #[path = "faults_tests.rs"]
-mod tests;
+pub(crate) mod tests;

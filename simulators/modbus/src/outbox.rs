@@ -1,5 +1,6 @@
-//! Replies that wait for their time, in fixed memory. Those to one caller leave in the order of their requests, whatever
-//! their times; those to others do not wait for them. Knows no line.
+//! Replies that wait for their time, in fixed memory. Those to one caller of a connection leave in the order of their
+//! requests, whatever their times; those to others do not wait for them. On a line each leaves at its time. Knows no
+//! line.
 
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(crate) struct Due<'a> {
 pub(crate) struct Outbox {
     slots: Vec<Slot>,
     most: usize,
+    /// Replies to one caller keep their order.
+    pub ordered: bool,
     used: usize,
     order: u64,
     next: Option<Time>,
@@ -56,7 +59,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// With room for so many replies. The memory is there from now on, but is touched when it is needed.
     pub fn new(most: usize) -> Self {
-        Self { slots: Vec::with_capacity(most), most, used: 0, order: 0, next: None }
+        Self { slots: Vec::with_capacity(most), most, ordered: false, used: 0, order: 0, next: None }
     }
 
     /// When the next bytes are due.
@@ -64,8 +67,13 @@ impl Outbox {
         self.next
     }
 
-    /// Whether anything waits for this caller.
+    /// Whether anything for this caller is here, if only held for the next reply.
     pub fn has(&self, caller: u32) -> bool {
+        self.used > 0 && self.slots.iter().any(|s| s.state != State::Free && s.caller == caller)
+    }
+
+    /// Whether anything for this caller leaves at its time.
+    pub fn owes(&self, caller: u32) -> bool {
         self.used > 0 && self.slots.iter().any(|s| s.state == State::Waiting && s.caller == caller)
     }
 
@@ -102,8 +110,8 @@ impl Outbox {
             match other.state {
                 // A late reply to an earlier request comes right before this one.
                 State::Held => (other.state, other.due, other.order) = (State::Waiting, due, order - 1),
-                State::Waiting => due = due.max(other.due),
-                State::Free => {}
+                State::Waiting if self.ordered => due = due.max(other.due),
+                State::Waiting | State::Free => {}
             }
         }
         self.used += 1;
@@ -135,7 +143,10 @@ impl Outbox {
         };
         let (caller, order) = (self.slots[place].caller, self.slots[place].order);
         // One that is in the middle of something goes first.
-        let ahead = |s: &&Slot| s.state == State::Waiting && s.caller == caller && s.order < order;
+        let ahead = |s: &&Slot| {
+            let goes_first = self.ordered || s.sent > 0;
+            s.state == State::Waiting && s.caller == caller && s.order < order && goes_first
+        };
         if let Some(due) = self.slots.iter().filter(ahead).map(|s| s.due).max() {
             self.slots[place].due = due;
             self.look();

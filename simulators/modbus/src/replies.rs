@@ -62,6 +62,7 @@ impl Replies {
     pub fn set_framing(&mut self, framing: Framing, timing: &Timing) {
         let none = Duration::ZERO;
         self.framing = framing;
+        self.outbox.ordered = framing.is_over_tcp();
         (self.between, self.character) = match framing {
             Framing::Rtu => (timing.t35, timing.character),
             Framing::Ascii => (none, timing.character),

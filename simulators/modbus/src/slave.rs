@@ -243,5 +243,11 @@ impl Station for Slave {
 }
 
 #[cfg(test)]
+#[path = "slave_ascii_tests.rs"]
+mod ascii_tests;
+#[cfg(test)]
+#[path = "slave_bench.rs"]
+pub(crate) mod bench;
+#[cfg(test)]
 #[path = "slave_tests.rs"]
 mod tests;

@@ -1,116 +1,8 @@
 use hilrig_points::{Plant, Table, Unit, UnitError};
 use proptest::prelude::*;
 
+use super::bench::*;
 use super::*;
-use crate::SlaveTotals;
-use crate::rtu::{MAX_FRAME, frame};
-
-/// Units 1 and 3 of a slave at 19200 baud on a line where nothing takes time, and what it says.
-struct Bench {
-    slave: Slave,
-    now: Time,
-    tx: Tx,
-    /// Time and bytes of each reply.
-    said: Vec<(Time, Vec<u8>)>,
-}
-
-const T35: Duration = Duration::from_nanos(2_005_208);
-const PAUSE: Duration = Duration::from_millis(50);
-
-impl Bench {
-    fn new() -> Self {
-        let mut plant = Plant::default();
-        for id in [1, 3] {
-            let mut unit = Unit::new();
-            unit.define(Table::HoldingRegisters, 0, (0..200).map(|i| i + 1000 * u16::from(id))).unwrap();
-            unit.define(Table::Coils, 0, (0..2000).map(|i| i % 2)).unwrap();
-            plant.add_unit(id, unit).unwrap();
-        }
-        let slave = Slave::new(Timing::new(19200, "8E1".parse().unwrap()), Shared::new(plant));
-        Self { slave, now: Time(1_000_000), tx: Tx::default(), said: Vec::new() }
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.slave.on_bytes(self.now, bytes, &mut self.tx);
-        assert!(self.tx.pending().is_empty(), "nothing is said while somebody else talks");
-        self
-    }
-
-    fn wait(&mut self, time: Duration) -> &mut Self {
-        let end = self.now + time;
-        while let Some(due) = self.slave.deadline().filter(|&due| due <= end) {
-            self.now = self.now.max(due);
-            self.slave.on_deadline(self.now, &mut self.tx);
-            if !self.tx.pending().is_empty() {
-                self.said.push((self.now, self.tx.pending().to_vec()));
-                self.tx.clear();
-            }
-            assert!(self.slave.deadline().is_none_or(|next| next > self.now), "a deadline is dealt with");
-        }
-        self.now = end;
-        self
-    }
-
-    /// Bytes, then silence.
-    fn send(&mut self, bytes: &[u8]) -> &mut Self {
-        self.bytes(bytes).wait(PAUSE)
-    }
-
-    /// What was said since last asked.
-    fn replies(&mut self) -> Vec<Vec<u8>> {
-        self.said.drain(..).map(|(_, bytes)| bytes).collect()
-    }
-
-    fn silent(&mut self) -> &mut Self {
-        assert_eq!(self.replies(), [[0; 0]; 0]);
-        self
-    }
-
-    /// A good request is answered, and nothing else is said.
-    fn alive(&mut self) -> &mut Self {
-        self.send(&good());
-        assert_eq!(self.replies(), [good_reply()]);
-        self
-    }
-
-    fn totals(&self) -> SlaveTotals {
-        self.slave.stats().totals()
-    }
-}
-
-fn adu(unit: u8, pdu: &[u8]) -> Vec<u8> {
-    let mut out = [0; MAX_FRAME];
-    let len = frame(unit, pdu, &mut out);
-    out[..len].to_vec()
-}
-
-fn read(unit: u8, quantity: u8) -> Vec<u8> {
-    adu(unit, &[3, 0, 0, 0, quantity])
-}
-
-fn read_reply(unit: u8, values: &[u16]) -> Vec<u8> {
-    let mut pdu = vec![3, values.len() as u8 * 2];
-    pdu.extend(values.iter().flat_map(|v| v.to_be_bytes()));
-    adu(unit, &pdu)
-}
-
-fn good() -> Vec<u8> {
-    read(1, 2)
-}
-
-fn good_reply() -> Vec<u8> {
-    read_reply(1, &[1000, 1001])
-}
-
-fn noise(len: usize) -> Vec<u8> {
-    let mut x = len as u32 * 7919 + 1;
-    std::iter::repeat_with(|| {
-        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (x >> 24) as u8
-    })
-    .take(len)
-    .collect()
-}
 
 #[test]
 fn each_unit_answers_for_itself() {
@@ -468,4 +360,69 @@ proptest! {
         prop_assert_eq!(&whole.said, &split.said);
         prop_assert_eq!(whole.totals(), split.totals());
     }
+}
+
+#[test]
+fn a_port_may_serve_some_of_the_units() {
+    let mut b = Bench::with(|slave| slave.units(Some(&[3, 9])));
+    b.send(&read(1, 1)).send(&read(9, 1)).silent();
+    b.send(&read(3, 1));
+    assert_eq!(b.replies(), [read_reply(3, &[3000])]);
+    // A broadcast is for those that are served.
+    b.send(&adu(0, &[6, 0, 0, 0, 7]));
+    let get = |id| b.slave.plant().with(|p| p.unit(id).unwrap().get(Table::HoldingRegisters, 0));
+    assert_eq!((get(1), get(3)), (Some(1000), Some(7)));
+}
+
+#[test]
+fn units_of_an_exchanged_plant_are_served_after_a_refresh() {
+    let mut b = Bench::new();
+    let mut unit = Unit::new();
+    unit.define(Table::HoldingRegisters, 0, [5].into_iter()).unwrap();
+    let mut plant = Plant::default();
+    plant.add_unit(2, unit).unwrap();
+    b.alive();
+    b.slave.plant().with(|old| *old = plant);
+    b.slave.refresh();
+    b.send(&read(1, 1)).silent();
+    b.send(&read(2, 1));
+    assert_eq!(b.replies(), [read_reply(2, &[5])]);
+}
+
+#[test]
+fn the_reply_leaves_after_the_least_delay() {
+    let least = Duration::from_millis(10);
+    let mut b = Bench::with(|slave| slave.min_delay(least));
+    b.bytes(&good());
+    let due = b.now + least;
+    b.wait(PAUSE);
+    assert_eq!(b.said, [(due, good_reply())]);
+}
+
+#[test]
+fn frames_are_recorded_for_who_watches() {
+    use crate::framing::Chunk;
+    let (sink, mut reader) = crate::frames(64);
+    let mut b = Bench::with(|slave| slave.frames(sink.port(3)));
+    b.alive();
+    reader.watch(true);
+    b.send(&good()).send(&adu(1, &[3, 0, 250, 0, 1])).send(&read(2, 1)).send(&read_reply(2, &[9]));
+    b.send(&[1, 2, 3]).send(&adu(0, &[6, 0, 0, 0, 1]));
+    let records: Vec<_> = std::iter::from_fn(|| reader.pop()).collect();
+    let told: Vec<_> = records.iter().map(|r| (r.kind, r.number, r.unit, r.len)).collect();
+    assert_eq!(
+        told,
+        [
+            (FrameKind::Request, 2, 1, 5),
+            (FrameKind::Reply, 2, 1, 6),
+            (FrameKind::Request, 3, 1, 5),
+            (FrameKind::Exception, 3, 1, 2),
+            (FrameKind::OtherRequest, 4, 2, 5),
+            (FrameKind::OtherReply, 4, 2, 4),
+            (FrameKind::Noise(Chunk::Short), 4, 0, 3),
+            (FrameKind::Request, 5, 0, 5),
+        ]
+    );
+    assert_eq!(records[0].pdu(), [3, 0, 0, 0, 2]);
+    assert_eq!((records[0].port, records[1].at - records[0].at), (3, T35));
 }

@@ -64,6 +64,7 @@ pub struct TcpSlave {
     replies: Replies,
     timing: Timing,
     peers: Vec<Peer>,
+    #[expect(clippy::vec_box, reason = "the boxes go to the peers and come back")]
     spare: Vec<Box<Framer>>,
     /// Callers in the middle of a frame that silence can end, and when to look at them.
     listening: Vec<u32>,
@@ -435,7 +436,7 @@ impl Server for TcpSlave {
     }
 
     fn on_end(&mut self, _now: Time, caller: Caller, calls: &mut Calls) {
-        if !self.replies.outbox.has(caller.0) {
+        if !self.replies.outbox.owes(caller.0) {
             calls.close(caller);
         }
         if let Some(peer) = self.peer(caller) {

@@ -42,13 +42,15 @@ impl Bench {
     }
 
     fn settle(&mut self) {
+        let before = self.heard.len();
         for wanted in self.calls.wanted() {
             match wanted {
                 Wanted::Send(to, bytes) => self.heard.push((to.0, self.now, bytes.to_vec())),
                 Wanted::Close(who) => self.heard.push((who.0, self.now, Vec::new())),
             }
         }
-        let closed: Vec<_> = self.heard.iter().filter(|(_, _, b)| b.is_empty()).map(|h| h.0).collect();
+        let closed: Vec<_> =
+            self.heard[before..].iter().filter(|(_, _, b)| b.is_empty()).map(|h| h.0).collect();
         self.calls.clear();
         closed.into_iter().for_each(|who| self.slave.on_closed(self.now, Caller(who)));
     }
@@ -234,6 +236,65 @@ fn who_sends_nothing_more_still_gets_what_is_owed() {
 #[test]
 fn a_place_in_the_list_is_all_that_an_idle_caller_takes() {
     assert!(size_of::<Peer>() <= 32, "{}", size_of::<Peer>());
+}
+
+fn with_faults(framing: Framing, text: &str) -> Bench {
+    Bench::with(framing, |slave| slave.faults(crate::faults::tests::faults(text)))
+}
+
+#[test]
+fn a_delayed_reply_holds_up_its_own_caller_only() {
+    for framing in ALL {
+        let text = "[[fault]]\nname = \"slow\"\nwhen = { unit = 3 }\neffect = { delay = \"20ms\" }\n";
+        let mut b = with_faults(framing, text);
+        let now = b.now;
+        b.ask(0, 1, 3).ask(0, 2, 1).ask(1, 3, 1).wait(Duration::from_millis(50));
+        let late = now + Duration::from_millis(20);
+        let said =
+            [(1, now, b.value(3, 1, 1005)), (0, late, b.value(1, 3, 3005)), (0, late, b.value(2, 1, 1005))];
+        // Both leave with one write.
+        let mut heard = b.heard.clone();
+        if heard.len() == 2 {
+            let tail = heard[1].2.split_off(said[1].2.len());
+            heard.push((0, late, tail));
+        }
+        assert_eq!(heard, said, "{framing}");
+        b.heard();
+        // Who goes takes along what waits.
+        b.ask(0, 1, 3);
+        b.slave.on_closed(b.now, Caller(0));
+        b.wait(Duration::from_secs(1));
+        assert_eq!((b.heard(), b.slave.deadline()), (vec![], None));
+    }
+}
+
+#[test]
+fn faults_of_connections_close_them() {
+    let text = |effect: &str| format!("[[fault]]\nname = \"f\"\nwhen = {{ nth = 2 }}\neffect = {effect}\n");
+    let mut b = with_faults(Framing::Tcp, &text("\"close\""));
+    b.ask(0, 1, 1).ask(0, 2, 1);
+    assert_eq!(b.heard(), [(0, b.value(1, 1, 1005)), (0, vec![])]);
+    b.alive(1);
+    let mut b = with_faults(Framing::Tcp, &text("\"close_after\""));
+    b.ask(0, 1, 1).ask(0, 2, 1);
+    assert_eq!(b.heard(), [(0, b.value(1, 1, 1005)), (0, b.value(2, 1, 1005)), (0, vec![])]);
+    assert_eq!((b.totals().hung_up, b.totals().callers), (1, 3));
+    let partly = [text("{ truncate = 3 }"), text("\"close_after\"").replace("\"f\"", "\"g\"")].concat();
+    let mut b = with_faults(Framing::Tcp, &partly);
+    b.ask(0, 1, 1).ask(0, 2, 1);
+    assert_eq!(b.heard(), [(0, b.value(1, 1, 1005)), (0, vec![0, 2, 0]), (0, vec![])]);
+}
+
+#[test]
+fn faults_change_transaction_ids_and_hold_replies_back_on_each_connection() {
+    let mut b = with_faults(Framing::Tcp, "[[fault]]\nname = \"f\"\neffect = { transaction = 256 }\n");
+    b.ask(0, 0xFF01, 1);
+    assert_eq!(b.heard(), [(0, b.value(1, 1, 1005))]);
+    let mut b =
+        with_faults(Framing::Tcp, "[[fault]]\nname = \"f\"\nwhen = { unit = 3 }\neffect = \"late\"\n");
+    b.ask(0, 1, 3).ask(1, 2, 1).ask(0, 3, 1);
+    let [before, after] = [b.value(1, 3, 3005), b.value(3, 1, 1005)];
+    assert_eq!(b.heard(), [(1, b.value(2, 1, 1005)), (0, [before, after].concat())]);
 }
 
 proptest! {

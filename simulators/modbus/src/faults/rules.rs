@@ -15,6 +15,15 @@ const MAX_RULES: usize = 64;
 /// How many firings of a rule are kept with time and frame, the last ones; all are counted.
 const FIRINGS_KEPT: usize = 64;
 
+/// A rule that found no room.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "fault {name} cannot be armed: {MAX_RULES} rules are the most of one port; give it the name of one that is done"
+)]
+pub struct TooManyRules {
+    pub name: String,
+}
+
 /// The request whose reply is looked at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
@@ -102,11 +111,11 @@ impl ReplyFaults {
     /// Answers its number. Allocates.
     ///
     /// # Errors
-    /// There are 64 rules already; it comes back.
-    pub fn arm(&mut self, now: Time, rule: Prepared) -> Result<u32, Prepared> {
+    /// There are 64 rules already.
+    pub fn arm(&mut self, now: Time, rule: Prepared) -> Result<u32, TooManyRules> {
         let place = self.rules.iter().position(|live| live.rule.name == rule.name);
         if place.is_none() && self.rules.len() == MAX_RULES {
-            return Err(rule);
+            return Err(TooManyRules { name: rule.name.into() });
         }
         let number = self.next;
         self.next += 1;
