@@ -1,8 +1,9 @@
 //! The command line's grammar and help texts. Those of the bridge's own commands are in [`bridge`],
-//! those of the Modbus client in [`modbus`].
+//! those of the PLC simulator in [`plc`] and of the Modbus client in [`modbus`].
 
 mod bridge;
 mod modbus;
+mod plc;
 mod run;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 pub use bridge::*;
 pub use modbus::*;
+pub use plc::*;
 pub use run::*;
 
 /// Hardware-in-the-loop simulator and serial bridge.
@@ -103,6 +105,9 @@ pub enum Command {
     /// Send one side of a capture to a port, with the timing of the recording
     #[command(after_help = REPLAY_HELP)]
     Replay(ReplayArgs),
+    /// Simulate a PLC in the foreground, or ask the simulator that the daemon runs
+    #[command(after_help = PLC_HELP)]
+    Plc(Box<PlcArgs>),
     /// Read, write, scan and watch Modbus devices: a small client
     #[command(after_help = MODBUS_HELP)]
     Modbus {

@@ -9,6 +9,7 @@ mod foreground;
 mod inline;
 mod modbus;
 mod output;
+mod plc;
 mod replay;
 mod rig;
 mod runs;
@@ -51,6 +52,7 @@ fn run(args: args::Args) -> Result<ExitCode, output::Failure> {
         C::Pair(args) => foreground::pair(&args, json),
         C::Capture(args) => capture::capture(&args, &root, connect.as_deref()),
         C::Replay(args) => replay::replay(&args, json),
+        C::Plc(args) => plc::plc(*args, &root, connect.as_deref(), json),
         C::Modbus { command } => modbus::modbus(command, json),
         C::Runs { command } => runs::runs(command, &root, json),
         C::Ports => setup::ports(json),

@@ -1,6 +1,19 @@
 //! App `plc-simulator`: models of units and points, served on ports. The protocols are in the crates below.
 
 mod app;
-mod config;
+mod catalogue;
+mod model;
+mod news;
+mod run;
+mod simple;
+pub mod words;
 
 pub use app::{PlcApp, spec};
+pub use catalogue::Catalogue;
+pub use model::{Model, ModelFile, PortPlan, Role, Seated, schema};
+pub use news::{News, Watch};
+pub use run::{
+    FaultRow, Learned, PointRow, PollRow, PortRow, PortRun, Reloaded, Run, RunError, RunOptions, SniffRow,
+    Sniffed, TimingRow,
+};
+pub use simple::simple_plant;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hilrig_contract::{ConfigTree, Stop};
-use hilrig_port::PortUrl;
+use hilrig_port::{OpenPort, PortUrl, Shard};
 
 use super::*;
 use hilrig_modbus::{Exchange, Master, Outcome, Poll, PollResult, Timing};
@@ -245,7 +245,7 @@ fn a_failed_start_names_the_port_and_leaves_nothing() {
     lab.config.set("profile", json!("lab"));
     let error = lab.refused();
     assert!(error.message.contains("/dev/ttyUSB77") && !error.message.contains("profile"), "{error}");
-    for transport in ["Tcp", "Ble"] {
+    for transport in ["Ble"] {
         let error = Bench::with("transportMode", transport).refused();
         assert!(error.message.contains(transport) && error.message.contains("Com"), "{error}");
     }

@@ -1,0 +1,176 @@
+//! From a model to a run: opens its ports, all or none, and seats a core at each.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use hilrig_modbus::{Gateway, Master, TcpSlave, frames};
+use hilrig_points::Shared;
+use hilrig_port::{OpenPort, Runtime, Shard, Time};
+use hilrig_telegram::TelegramStation;
+
+use super::{Core, PortRun, Run, RunError, RunOptions};
+use crate::catalogue::Catalogue;
+use crate::model::{Model, PortPlan, Role};
+
+/// Frames that wait for who watches a port.
+const FRAMES: usize = 1024;
+
+/// One port, open and not seated yet.
+pub(super) struct Opened {
+    port: OpenPort,
+    far_end: String,
+    warnings: Vec<String>,
+}
+
+pub(super) fn open(plan: &PortPlan, runtime: &Runtime, stop: &dyn Fn() -> bool) -> Result<Opened, RunError> {
+    let Some(url) = &plan.url else { return Err(RunError::NoUrl { name: plan.name.clone() }) };
+    let port = OpenPort::open(url, runtime, stop).map_err(|source| RunError::Port {
+        name: plan.name.clone(),
+        url: url.to_string(),
+        source,
+    })?;
+    let address = port.local_addr().map(|a| format!("tcp:{a}"));
+    let far_end = port.far_end().map(|p| p.display().to_string()).or(address).unwrap_or_default();
+    let warnings = port.warnings().iter().map(|w| format!("port {} ({url}): {w}", plan.name)).collect();
+    Ok(Opened { port, far_end, warnings })
+}
+
+impl Run {
+    /// Opens all ports of a model and serves them.
+    ///
+    /// # Errors
+    /// Which port cannot be had and why; nothing is left open then.
+    pub fn start(model: Model, options: &RunOptions<'_>) -> Result<Self, RunError> {
+        if model.ports.is_empty() {
+            return Err(RunError::NoPort);
+        }
+        let mut opened = Vec::new();
+        for plan in &model.ports {
+            opened.push(Some(open(plan, &options.runtime, options.stop)?));
+        }
+        let mut warnings: Vec<String> = opened.iter().flatten().flat_map(|o| o.warnings.clone()).collect();
+        let mut plant = model.plant();
+        let catalogue = Catalogue::new(&plant);
+        let shard = Shard::start_with("plc", options.realtime.as_ref().unwrap_or(&model.realtime))?;
+        let begun = Time::now();
+        plant.begin(begun);
+        if let Some(path) = &options.restore {
+            warnings.extend(super::state::restore(&mut plant, begun, path)?);
+        }
+        let run = Self {
+            plant: Shared::new(plant),
+            catalogue: Mutex::new(Arc::new(catalogue)),
+            ports: Mutex::default(),
+            begun,
+            since: Instant::now(),
+            warnings,
+            runtime: options.runtime.clone(),
+            shard,
+            model: Mutex::new(Arc::new(model)),
+        };
+        let model = run.model();
+        for (i, plan) in model.ports.iter().enumerate() {
+            // The line behind a gateway is opened with it.
+            let Some(first) = opened[i].take_if(|_| !matches!(plan.role, Role::Behind(_))) else { continue };
+            let second = match plan.role {
+                Role::Gateway(_) => {
+                    let behind = model.ports.iter().position(|p| is_behind(plan.role, p.role));
+                    behind.and_then(|at| opened[at].take().zip(model.ports.get(at)))
+                }
+                _ => None,
+            };
+            let port = run.seat(i, plan, &model, first, second)?;
+            super::lock(&run.ports).push(Arc::new(port));
+        }
+        Ok(run)
+    }
+
+    /// Puts the core at a port that it is for.
+    pub(super) fn seat(
+        &self,
+        number: usize,
+        plan: &PortPlan,
+        model: &Model,
+        opened: Opened,
+        behind: Option<(Opened, &PortPlan)>,
+    ) -> Result<PortRun, RunError> {
+        let (sink, frames) = frames(FRAMES);
+        let sink = sink.port(number as u16);
+        let Opened { port, far_end, .. } = opened;
+        let url = port.url().to_string();
+        let stats = port.stats();
+        let failed = |source| RunError::Port { name: plan.name.clone(), url: url.clone(), source };
+        let shard = &self.shard;
+        let (kind, core) = match plan.role {
+            Role::Slave if plan.listens() => {
+                let slave = TcpSlave::new(plan.framing, plan.timing(), self.plant.clone())
+                    .units(plan.units.as_deref())
+                    .min_delay(plan.min_delay)
+                    .max_callers(plan.max_callers)
+                    .idle_timeout(plan.idle_timeout)
+                    .faults(model.reply_faults(&plan.name, plan.framing, self.begun))
+                    .frames(sink);
+                let stats = slave.stats();
+                let seat = shard.add_server(port, None, Box::new(slave)).map_err(failed)?;
+                ("slave", Core::TcpSlave { seat, stats })
+            }
+            Role::Slave | Role::Behind(_) => {
+                let slave = model.slave(plan, &self.plant, self.begun).frames(sink);
+                let stats = slave.stats();
+                let seat = shard.add_station(port, Box::new(slave)).map_err(failed)?;
+                ("slave", Core::Slave { seat, stats })
+            }
+            Role::Master(i) => {
+                let master = &model.masters[i].plan;
+                let polls = master.polls.iter().map(|(_, poll)| poll.clone());
+                // Values go to points; nobody reads results one by one.
+                let (core, _) = Master::new(plan.timing(), polls, 1);
+                let core = core
+                    .framing(plan.framing)
+                    .turnaround(master.turnaround)
+                    .plant(self.plant.clone())
+                    .frames(sink);
+                let stats = core.stats();
+                let seat = shard.add_station(port, Box::new(core)).map_err(failed)?;
+                ("master", Core::Master { seat, stats })
+            }
+            Role::Sniffer(i) => {
+                let sniffer = model.sniffers.get(i);
+                let time = sniffer.map_or(plan.response_time, |s| s.plan.response_time);
+                ("sniffer", self.seat_sniffer(plan, time, port, sink).map_err(failed)?)
+            }
+            Role::Gateway(i) => {
+                let (line, line_plan) = behind.ok_or(RunError::NoPort)?;
+                let gateway = Gateway::new(line_plan.timing(), &model.gateways[i].plan)
+                    .framing(line_plan.framing)
+                    .frames(sink);
+                let stats = gateway.stats();
+                let seat = shard.add_server(port, Some(line.port), Box::new(gateway)).map_err(failed)?;
+                ("gateway", Core::Gateway { seat, stats })
+            }
+            Role::Telegram(i) => {
+                let station = TelegramStation::new(model.telegrams[i].plan.clone(), self.plant.clone());
+                let stats = station.stats();
+                let seat = shard.add_station(port, Box::new(station)).map_err(failed)?;
+                ("telegram", Core::Telegram { seat, stats })
+            }
+        };
+        Ok(PortRun {
+            name: plan.name.clone(),
+            url,
+            far_end,
+            role: plan.role,
+            framing: plan.framing,
+            baud: plan.baud,
+            format: plan.format,
+            kind,
+            stats,
+            core,
+            frames: Mutex::new(frames),
+        })
+    }
+}
+
+fn is_behind(gateway: Role, line: Role) -> bool {
+    matches!((gateway, line), (Role::Gateway(a), Role::Behind(b)) if a == b)
+}
