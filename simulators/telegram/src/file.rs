@@ -18,6 +18,8 @@ pub struct TelegramFile {
     pub checksum: Option<At<ChecksumFile>>,
     /// How long an answer waits, from the end of what it answers; at once if not said.
     pub delay: Option<At<TimeText>>,
+    /// A telegram that stops in its middle for so long is none; 1 s if not said, 100 ms with `ft12_mbus` and `uss`.
+    pub gap: Option<At<TimeText>>,
     /// Telegrams that it sends: by themselves, as answers, or when asked to by an action.
     #[serde(default)]
     pub send: Entries<SendFile>,
@@ -189,6 +191,9 @@ pub enum FramingFile {
     Fixed(FixedFile),
     /// It ends when the line has been silent for this long.
     Silence(At<TimeText>),
+    /// FT1.2 of IEC 60870-5-1 (as in M-Bus and IEC 60870-5-101): 10 .. 16 if it holds two bytes, 68 L L 68 .. 16 if it
+    /// holds more, E5 if it holds none. Its checksum is its own.
+    Ft12,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -342,8 +347,8 @@ pub enum ProfileFile {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AreaFile {
-    /// Unit id of the unit that holds the cells.
-    pub unit: At<i64>,
+    /// Name of the unit that holds the cells, or its unit id.
+    pub unit: At<String>,
     /// Which of its tables; bits count 16 to a word. `"holding"` if not said.
     #[serde(default)]
     pub table: AreaTable,
@@ -399,6 +404,8 @@ pub struct MbusFile {
     pub version: Option<At<i64>>,
     /// What it measures, for example 7 for water.
     pub medium: At<i64>,
+    /// Access number of its first answer; 0 if not said.
+    pub access: Option<At<i64>>,
     /// Its data records, in order.
     pub record: Vec<At<RecordFile>>,
 }

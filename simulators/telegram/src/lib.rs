@@ -1,13 +1,34 @@
 //! Telegrams that are not Modbus: how they are framed and checked, which fields of them are points, and when they are
 //! sent. Sans-IO; opens nothing and knows no clock.
 
+mod bound;
+mod buf;
+mod check;
+mod coding;
 mod counters;
+mod field;
 pub mod file;
+mod frame;
+mod hostlink;
+mod line;
+mod mbus;
+mod melsec;
+mod memory;
 mod plan;
+mod profile;
+mod r3964;
 mod record;
 mod station;
+mod stats;
+mod sum;
+mod talk;
+#[cfg(test)]
+mod testing;
+mod uss;
 
+pub use buf::MAX_TELEGRAM;
 pub use file::TelegramFile;
 pub use plan::{TelegramPlan, build};
 pub use record::{FrameReader, FrameSink, TELEGRAM_SHOWN, TelegramRecord, Way, frames};
-pub use station::{SendError, TelegramStation, TelegramStats, TelegramTotals};
+pub use station::{SendError, TelegramStation};
+pub use stats::{TelegramStats, TelegramTotals};
