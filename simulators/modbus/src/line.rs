@@ -95,6 +95,8 @@ pub(crate) struct Line {
     timing: Timing,
     pub(crate) turnaround: Duration,
     framer: Framer,
+    /// When the first byte of what is in the framer came.
+    began: Time,
     asked: Option<Asked>,
     request: Pdu,
     reply: Pdu,
@@ -127,6 +129,7 @@ impl Line {
             timing,
             turnaround: TURNAROUND,
             framer: Framer::new(framing, &timing),
+            began: Time(0),
             asked: None,
             request: Pdu::EMPTY,
             reply: Pdu::EMPTY,
@@ -234,9 +237,11 @@ impl Line {
     fn give_up(&mut self, now: Time, outcome: Outcome) -> Option<Ended> {
         let asked = self.asked.take()?;
         if self.framing == Framing::Tcp {
-            // What began before the request and is still not whole never will be.
-            if self.framer.last_byte().is_none_or(|last| last < asked.sent) {
+            // What began before the request and is still not whole never will be: this reply may be in it.
+            if self.framer.collected() > 0 && self.began < asked.sent {
+                self.noise += self.framer.collected();
                 self.framer.clear();
+                (self.lost, self.silent_at) = (true, now + QUIET);
             }
         } else if outcome != Outcome::Crc {
             // A reply that came, if broken, comes no more; one that did not come may be on its way.
@@ -336,6 +341,9 @@ impl Line {
             if self.lost {
                 self.noise += 1;
                 continue;
+            }
+            if self.framer.collected() == 0 {
+                self.began = now;
             }
             let head = if self.framing.is_ascii() { self.framer.head() } else { None };
             if let Some(dropped) = self.framer.push(now, byte) {

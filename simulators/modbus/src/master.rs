@@ -169,9 +169,19 @@ impl Master {
         self.paused = paused;
     }
 
-    /// Stops or resumes one entry of the poll list; `false` if there is no such.
-    pub fn enable(&mut self, poll: usize, enabled: bool) -> bool {
-        self.polls.get_mut(poll).map(|entry| entry.enabled = enabled).is_some()
+    /// Stops or resumes one entry of the poll list; `false` if there is no such. It goes on in its old rhythm, and
+    /// what passed in between is not counted as overrun.
+    pub fn enable(&mut self, now: Time, poll: usize, enabled: bool) -> bool {
+        let Some(entry) = self.polls.get_mut(poll) else { return false };
+        if enabled && !entry.enabled {
+            let period = entry.poll.every.unwrap_or_default().as_nanos().max(1) as u64;
+            entry.next = entry.next.map(|next| {
+                let passed = (now.since(next).as_nanos() as u64).div_ceil(period);
+                next + Duration::from_nanos(passed.saturating_mul(period))
+            });
+        }
+        entry.enabled = enabled;
+        true
     }
 
     /// No exchange is on the line and no request waits.

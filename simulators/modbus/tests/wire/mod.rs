@@ -71,6 +71,8 @@ pub struct Wire<A, B> {
     /// What anybody who listens hears, while logging.
     pub heard: Vec<(Time, u8)>,
     pub events: u64,
+    /// A connection rather than a line: bytes never overtake each other.
+    pub ordered: bool,
 }
 
 pub fn timing() -> Timing {
@@ -93,6 +95,7 @@ impl<A: Station, B: Station> Wire<A, B> {
             logging: true,
             heard: Vec::new(),
             events: 0,
+            ordered: false,
         };
         wire.line(LineEvent::Opened);
         wire
@@ -175,7 +178,7 @@ impl<A: Station, B: Station> Wire<A, B> {
         let to = if from == End::Near { End::Far } else { End::Near };
         let flight = &mut self.flight[to as usize];
         let (begin, before) = (self.now, flight.len());
-        let mut at = begin;
+        let mut at = flight.back().filter(|_| self.ordered).map_or(begin, |&(last, _)| begin.max(last));
         for (pause, bytes) in &burst.pieces {
             at = at + *pause;
             for chunk in bytes.chunks(self.batch) {
