@@ -1,5 +1,6 @@
 //! Faults of a slave, between its replies and the wire: rules that choose replies, and what they do to them. Owns no line
 //! and no time; allocates when a rule is prepared, never when it acts.
+#![doc = include_str!("../FAULTS.md")]
 
 mod dice;
 mod file;

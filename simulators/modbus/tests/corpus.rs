@@ -5,6 +5,10 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../../../tests/fuzz/bodies/ascii_frame.rs"]
+mod ascii_frame;
+#[path = "../../../tests/fuzz/bodies/mbap_frame.rs"]
+mod mbap_frame;
 #[path = "../../../tests/fuzz/bodies/pdu.rs"]
 mod pdu;
 #[path = "../../../tests/fuzz/bodies/rtu_slave.rs"]
@@ -30,4 +34,14 @@ fn corpus_of_the_slave() {
 #[test]
 fn corpus_of_the_pdu_codec() {
     replay("pdu", pdu::run);
+}
+
+#[test]
+fn corpus_of_ascii_frames() {
+    replay("ascii_frame", ascii_frame::run);
+}
+
+#[test]
+fn corpus_of_modbus_tcp_frames() {
+    replay("mbap_frame", mbap_frame::run);
 }

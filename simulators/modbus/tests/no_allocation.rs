@@ -3,9 +3,14 @@
 
 use std::time::Duration;
 
-use hilrig_modbus::{Exchange, Master, Outcome, Poll, Slave, Timing};
+use hilrig_files::{Problems, read};
+use hilrig_modbus::faults::{ReplyFaults, prepare};
+use hilrig_modbus::framing::encode;
+use hilrig_modbus::{
+    Exchange, Framing, MAX_ADU, Master, Outcome, Poll, ReplyRuleFile, Slave, TcpSlave, Timing, frames,
+};
 use hilrig_points::{Plant, Shared, Table, Unit};
-use hilrig_port::{LineEvent, Station, Time, Tx};
+use hilrig_port::{Caller, Calls, LineEvent, Server, Station, Time, Tx};
 use hilrig_tests::{Counting, allocator_calls};
 
 #[global_allocator]
@@ -22,16 +27,168 @@ fn carry(from: &mut Tx, to: &mut dyn Station, now: Time, tx: &mut Tx, bend: bool
     }
 }
 
-#[test]
-fn polling_over_a_bad_line_allocates_nothing() {
-    let timing = Timing::new(115_200, "8N1".parse().unwrap());
+/// One rule of each effect, each in its turn.
+const RULES: &str = "
+[[fault]]
+name = 'exception'
+when = { every = 7 }
+effect = { exception = 6 }
+[[fault]]
+name = 'silence'
+when = { every = 11 }
+effect = 'silence'
+[[fault]]
+name = 'delay'
+when = { every = 13 }
+effect = { delay = { mean = '30ms', sigma = '10ms' } }
+[[fault]]
+name = 'bad'
+when = { every = 17 }
+effect = 'bad_crc'
+[[fault]]
+name = 'flip'
+when = { every = 19 }
+effect = { flip = 3 }
+[[fault]]
+name = 'extra'
+when = { every = 23, addresses = '0..9' }
+effect = { extra = '01 02 03' }
+[[fault]]
+name = 'twice'
+when = { every = 29 }
+effect = 'duplicate'
+[[fault]]
+name = 'split'
+when = { probability = 0.03 }
+effect = { split = { at = 3, gap = '5ms' } }
+[[fault]]
+name = 'babble'
+when = { every = 31 }
+effect = { babble = { bytes = 100, after = '1ms' } }
+[[fault]]
+name = 'late'
+when = { every = 37 }
+effect = 'late'
+[[fault]]
+name = 'cut'
+when = { every = 41 }
+effect = { truncate = 2 }
+";
+
+fn faults() -> ReplyFaults {
+    #[derive(serde::Deserialize)]
+    struct File {
+        fault: Vec<ReplyRuleFile>,
+    }
+    let mut problems = Problems::new("model", "m.toml", RULES);
+    let file: File = read(RULES, &mut problems).unwrap();
+    let mut faults = ReplyFaults::new(1);
+    for rule in &file.fault {
+        faults.arm(Time(1), prepare(rule, &mut problems)).unwrap();
+    }
+    assert!(problems.is_empty());
+    faults
+}
+
+fn plant() -> Shared {
     let mut unit = Unit::new();
     for table in Table::ALL {
         unit.define(table, 0, 0..300).unwrap();
     }
     let mut plant = Plant::default();
     plant.add_unit(1, unit).unwrap();
-    let mut slave = Slave::new(timing, Shared::new(plant));
+    Shared::new(plant)
+}
+
+#[test]
+fn a_line_with_faults_and_a_watcher_allocates_nothing() {
+    for framing in [Framing::Rtu, Framing::Ascii] {
+        let timing = Timing::new(115_200, "8N1".parse().unwrap());
+        let (sink, mut watcher) = frames(256);
+        let mut slave = Slave::new(timing, plant()).framing(framing).faults(faults()).frames(sink);
+        watcher.watch(true);
+        let mut requests = Vec::new();
+        for pdu in
+            [&[3, 0, 0, 0, 125][..], &[15, 0, 0, 0, 8, 1, 255], &[8, 0, 11, 0, 0], &[12], &[3, 9, 9, 0, 1]]
+        {
+            for unit in [1, 0, 2] {
+                let mut out = [0; MAX_ADU];
+                let len = encode(framing, 0, unit, pdu, &mut out);
+                requests.push(out[..len].to_vec());
+            }
+        }
+        let (mut tx, mut now, mut records, mut bytes) = (Tx::default(), Time(1), 0, 0);
+        let before = allocator_calls();
+        for turn in 0..50_000usize {
+            let request = &requests[turn % requests.len()];
+            let half = if turn % 50 == 0 { request.len() / 2 } else { request.len() };
+            slave.on_bytes(now, &request[..half], &mut tx);
+            let end = now + Duration::from_millis(20);
+            while let Some(due) = slave.deadline().filter(|due| *due <= end) {
+                slave.on_deadline(due, &mut tx);
+                bytes += tx.pending().len();
+                tx.clear();
+            }
+            now = end;
+            while turn % 1000 > 300 && watcher.pop().is_some() {
+                records += 1;
+            }
+        }
+        let calls = allocator_calls() - before;
+        let totals = slave.stats().totals();
+        assert_eq!(calls, 0, "{framing}");
+        assert!(records > 10_000 && bytes > 10_000 && watcher.lost() > 0, "{records} {bytes} {totals:?}");
+        let report = slave.faults_mut().report();
+        assert!(report.iter().all(|rule| rule.fired > 10), "{report:?}");
+    }
+}
+
+#[test]
+fn callers_with_faults_and_a_watcher_allocate_nothing() {
+    const CALLERS: u32 = 50;
+    for framing in [Framing::Tcp, Framing::RtuOverTcp, Framing::AsciiOverTcp] {
+        let timing = Timing::new(115_200, "8N1".parse().unwrap()).tolerance(Duration::from_millis(20));
+        let (sink, mut watcher) = frames(256);
+        let mut slave = TcpSlave::new(framing, timing, plant()).faults(faults()).frames(sink);
+        watcher.watch(true);
+        (0..CALLERS).for_each(|caller| assert!(slave.on_caller(Time(1), Caller(caller))));
+        let mut out = [0; MAX_ADU];
+        let len = encode(framing, 7, 1, &[3, 0, 0, 0, 125], &mut out);
+        let request = &out[..len];
+        let (mut calls, mut now) = (Calls::default(), Time(1));
+        let mut drive = |slave: &mut TcpSlave, turns: usize| {
+            let mut heard = 0;
+            for turn in 0..turns {
+                let caller = Caller(turn as u32 % CALLERS);
+                // Each caller's frames come in two pieces, with all others' in between.
+                let round = turn / CALLERS as usize;
+                let (head, tail) = request.split_at(1 + round / 2 % (request.len() - 1));
+                let piece = if round % 2 == 0 { head } else { tail };
+                slave.on_bytes(now, caller, piece, &mut calls);
+                now = now + Duration::from_micros(100);
+                if slave.deadline().is_some_and(|due| due <= now) {
+                    slave.on_deadline(now, &mut calls);
+                }
+                heard += calls.wanted().count();
+                calls.clear();
+                while watcher.pop().is_some() {}
+            }
+            heard
+        };
+        // The first frames that come in pieces fill the pool.
+        drive(&mut slave, 5_000);
+        let before = allocator_calls();
+        let heard = drive(&mut slave, 20_000);
+        let made = allocator_calls() - before;
+        assert_eq!(made, 0, "{framing}");
+        assert!(heard > 5_000, "{heard} {:?}", slave.stats().totals());
+    }
+}
+
+#[test]
+fn polling_over_a_bad_line_allocates_nothing() {
+    let timing = Timing::new(115_200, "8N1".parse().unwrap());
+    let mut slave = Slave::new(timing, plant());
     let poll = |exchange| Poll::new(exchange).timeout(Duration::from_millis(20));
     let polls = [
         poll(Exchange::read(1, Table::HoldingRegisters, 0, 125).unwrap()).retries(1),
