@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// Silence after which everybody begins anew.
-pub const PAUSE: Duration = Duration::from_millis(50);
+pub const PAUSE: Duration = Duration::from_millis(20);
 /// Of 19200 baud 8E1: t3.5, and one character.
 pub const T35: Duration = Duration::from_nanos(2_005_208);
 pub const CHARACTER: Duration = Duration::from_nanos(572_916);

@@ -31,7 +31,7 @@ fn an_odd_number_of_digits(t: &mut Talk<'_>) {
 
 fn a_character_that_is_no_digit(t: &mut Talk<'_>) {
     t.send(b":01030000000GFB\r\n").silent().send(b":01 03 00 00 00 01 FB\r\n").silent();
-    t.send(b":0103\00000001FB\r\n").silent();
+    t.send(b":0103\x0000001FB\r\n").silent();
 }
 
 fn a_frame_without_its_end(t: &mut Talk<'_>) {

@@ -37,7 +37,11 @@ fn a_broadcast_write_of_coils(t: &mut Talk<'_>) {
 }
 
 fn a_broadcast_mask_write(t: &mut Talk<'_>) {
-    t.ask(0, &[6, 0, 4, 0, 0x12]).ask(0, &[22, 0, 4, 0, 0xf2, 0, 0x25]).silent().holds(1, 4, 0x17).holds(3, 4, 0x17);
+    t.ask(0, &[6, 0, 4, 0, 0x12])
+        .ask(0, &[22, 0, 4, 0, 0xf2, 0, 0x25])
+        .silent()
+        .holds(1, 4, 0x17)
+        .holds(3, 4, 0x17);
 }
 
 fn a_broadcast_read_has_no_meaning(t: &mut Talk<'_>) {
@@ -51,7 +55,11 @@ fn a_broadcast_of_an_unknown_function(t: &mut Talk<'_>) {
 }
 
 fn a_broadcast_with_an_illegal_value(t: &mut Talk<'_>) {
-    t.ask(0, &[5, 0, 0, 0x12, 0x34]).silent().ask(0, &[16, 0, 0, 0, 2, 3, 1, 2, 3]).silent().holds(1, 0, 1000);
+    t.ask(0, &[5, 0, 0, 0x12, 0x34])
+        .silent()
+        .ask(0, &[16, 0, 0, 0, 2, 3, 1, 2, 3])
+        .silent()
+        .holds(1, 0, 1000);
 }
 
 fn a_broadcast_to_addresses_that_nobody_has(t: &mut Talk<'_>) {

@@ -150,7 +150,9 @@ fn the_event_log(t: &mut Talk<'_>) {
     for _ in 0..80 {
         t.alive();
     }
-    served(t, 12, |answer| answer.len() >= 8 && usize::from(answer[1]) == answer.len() - 2 && answer.len() <= 72);
+    served(t, 12, |answer| {
+        answer.len() >= 8 && usize::from(answer[1]) == answer.len() - 2 && answer.len() <= 72
+    });
 }
 
 fn the_server_id(t: &mut Talk<'_>) {

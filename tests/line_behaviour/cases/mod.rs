@@ -13,6 +13,7 @@ mod timing;
 
 use crate::Case;
 
+/// Cases that any clock can do.
 pub(crate) const TABLES: &[&[Case]] = &[
     noise::CASES,
     halves::CASES,
@@ -20,8 +21,10 @@ pub(crate) const TABLES: &[&[Case]] = &[
     broadcast::CASES,
     requests::CASES,
     diagnostics::CASES,
-    timing::CASES,
     ascii::CASES,
     tcp::CASES,
     mutated::CASES,
 ];
+
+/// Cases about silences, for virtual time alone.
+pub(crate) const TIMED: &[Case] = timing::CASES;

@@ -50,7 +50,7 @@ fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
 }
 
 fn count(t: &Talk<'_>) -> u64 {
-    if t.is_exact() { 10_000 } else { 150 }
+    if t.is_exact() { 10_000 } else { 50 }
 }
 
 fn survive(t: &mut Talk<'_>, seed: u64, bytes: &[u8]) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::table;
-use crate::talk::{Dice, Framing, T35, Talk, noise};
+use crate::talk::{Dice, Framing, Talk, noise};
 
 table! {
     SERIAL one_byte_of_noise_before_a_frame;
@@ -21,7 +21,6 @@ table! {
     SERIAL a_byte_missing_inside_a_frame;
     RTU a_bit_flipped_anywhere;
     SERIAL a_frame_that_is_repeated_with_a_broken_check_first;
-    SERIAL noise_between_a_request_and_its_reply;
     SERIAL bursts_of_noise_without_end;
     SERIAL noise_that_looks_like_the_begin_of_a_long_frame;
     SERIAL an_echo_of_our_own_reply;
@@ -146,14 +145,6 @@ fn a_frame_that_is_repeated_with_a_broken_check_first(t: &mut Talk<'_>) {
     let at = broken.len() - 3;
     broken[at] ^= 1;
     t.send(&broken).silent().ask(1, READ).answers(1, REPLY);
-}
-
-fn noise_between_a_request_and_its_reply(t: &mut Talk<'_>) {
-    if !t.is_exact() {
-        return;
-    }
-    let frame = t.frame(1, READ);
-    t.bytes(&frame).wait(T35 / 4).bytes(&[0xff]).wait(Duration::from_millis(20)).answers(1, REPLY);
 }
 
 fn bursts_of_noise_without_end(t: &mut Talk<'_>) {

@@ -170,17 +170,32 @@ fn a_write_that_begins_well_and_passes_the_end(t: &mut Talk<'_>) {
 
 fn a_write_to_a_table_of_inputs_is_not_there(t: &mut Talk<'_>) {
     // What is written is the holding register of that number, never the input.
-    t.ask(1, &[6, 0, 0, 0, 99]).answers(1, &[6, 0, 0, 0, 99]).ask(1, &read(4, 0, 1)).answers(1, &[4, 2, 0, 7]);
+    t.ask(1, &[6, 0, 0, 0, 99])
+        .answers(1, &[6, 0, 0, 0, 99])
+        .ask(1, &read(4, 0, 1))
+        .answers(1, &[4, 2, 0, 7]);
 }
 
 fn a_request_that_is_too_short(t: &mut Talk<'_>) {
-    for pdu in [&[3][..], &[3, 0], &[3, 0, 0], &[3, 0, 0, 0], &[5, 0, 0], &[6, 0], &[15, 0, 0, 0, 1], &[16, 0, 0, 0, 1], &[22, 0, 0, 0, 1], &[23, 0, 0, 0, 1]] {
+    for pdu in [
+        &[3][..],
+        &[3, 0],
+        &[3, 0, 0],
+        &[3, 0, 0, 0],
+        &[5, 0, 0],
+        &[6, 0],
+        &[15, 0, 0, 0, 1],
+        &[16, 0, 0, 0, 1],
+        &[22, 0, 0, 0, 1],
+        &[23, 0, 0, 0, 1],
+    ] {
         refused(t, pdu, 3);
     }
 }
 
 fn a_request_that_is_too_long(t: &mut Talk<'_>) {
-    for pdu in [&[3, 0, 0, 0, 1, 0][..], &[1, 0, 0, 0, 1, 0, 0], &[6, 0, 0, 0, 1, 9], &[5, 0, 0, 0xff, 0, 0]] {
+    for pdu in [&[3, 0, 0, 0, 1, 0][..], &[1, 0, 0, 0, 1, 0, 0], &[6, 0, 0, 0, 1, 9], &[5, 0, 0, 0xff, 0, 0]]
+    {
         refused(t, pdu, 3);
     }
     t.holds(1, 0, 1000);
@@ -222,7 +237,10 @@ fn a_mask_write_to_an_address_that_is_not_there(t: &mut Talk<'_>) {
 fn refused_somehow(t: &mut Talk<'_>, pdu: &[u8], codes: &[u8]) {
     t.ask(1, pdu);
     let answer = t.answer();
-    assert!(answer.len() == 2 && answer[0] == pdu[0] | 0x80 && codes.contains(&answer[1]), "{pdu:?}: {answer:?}");
+    assert!(
+        answer.len() == 2 && answer[0] == pdu[0] | 0x80 && codes.contains(&answer[1]),
+        "{pdu:?}: {answer:?}"
+    );
     t.alive();
 }
 
@@ -253,7 +271,9 @@ fn an_identification_that_nobody_knows(t: &mut Talk<'_>) {
 }
 
 fn every_unknown_function(t: &mut Talk<'_>) {
-    for function in (9..=10).chain(13..=14).chain(18..=19).chain(25..=42).chain(44..=64).chain(73..=99).chain(111..=127) {
+    for function in
+        (9..=10).chain(13..=14).chain(18..=19).chain(25..=42).chain(44..=64).chain(73..=99).chain(111..=127)
+    {
         t.ask(1, &[function]).refuses(1, function, 1);
         t.ask(1, &[function, 1, 2, 3, 4, 5]).refuses(1, function, 1);
     }
