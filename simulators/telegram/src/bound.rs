@@ -88,6 +88,10 @@ impl Bound {
             return false;
         }
         room.extend(text.iter().map(|b| char::from(*b)));
+        // Asked for here: a refusal of the plant is a text, which would be allocated.
+        if room.len() > 2 * usize::from(plant.describe(self.id).cells) {
+            return false;
+        }
         let value = Value::Text(std::mem::take(room));
         let taken = plant.set(now, self.id, &value).is_ok();
         if let Value::Text(text) = value {

@@ -15,8 +15,8 @@ use crate::file::{
     ChecksumFile, CodingFile, CrcFile, FieldFile, FramingFile, IntFile, LengthEncoding, LengthFile, Order,
     SumFile,
 };
-use crate::frame::{Framing, LengthField, Travel};
 use crate::sum::{self, Crc, Sum};
+use crate::travel::{Framing, LengthField, Travel};
 
 /// How many names a message lists.
 const NAMES: usize = 20;

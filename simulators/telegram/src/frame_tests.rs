@@ -1,8 +1,11 @@
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::*;
-use crate::file::SumEncoding;
+use crate::file::{LengthEncoding, SumEncoding};
 use crate::sum::{Crc, Sum};
+use crate::travel::LengthField;
 
 const GAP: Duration = Duration::from_millis(10);
 

@@ -24,6 +24,7 @@ mod sum;
 mod talk;
 #[cfg(test)]
 mod testing;
+mod travel;
 mod uss;
 
 pub use buf::MAX_TELEGRAM;

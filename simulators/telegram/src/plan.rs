@@ -9,9 +9,9 @@ use hilrig_points::Plant;
 use crate::buf::MAX_TELEGRAM;
 use crate::check::Check;
 use crate::file::{ProfileFile, ReceiveFile, SendFile, TelegramFile};
-use crate::frame::{Framing, Travel};
 use crate::r3964::Rules;
 use crate::talk::{Device, Receive, Send};
+use crate::travel::{Framing, Travel};
 
 /// A checked telegram table.
 #[derive(Debug, Clone)]

@@ -13,7 +13,6 @@ use crate::file::{
     AreaFile, AreaTable, HostLinkFile, LengthEncoding, MbusFile, MelsecFile, Order, Priority, ProfileFile,
     PzdFile, R3964File, SumEncoding, UssFile,
 };
-use crate::frame::{Framing, LengthField, Travel};
 use crate::hostlink::{self, HostLink};
 use crate::mbus::{self, Mbus, Record};
 use crate::melsec::{self, Melsec};
@@ -22,6 +21,7 @@ use crate::plan::TelegramPlan;
 use crate::r3964::Rules;
 use crate::sum::{self, Sum};
 use crate::talk::{Device, Send};
+use crate::travel::{Framing, LengthField, Travel};
 use crate::uss::{self, Pzd, Uss};
 
 /// How long FT1.2 and USS telegrams may pause.
