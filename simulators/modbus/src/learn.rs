@@ -70,12 +70,6 @@ pub(crate) struct Span {
     pub count: u16,
 }
 
-impl Span {
-    fn addresses(self) -> impl Iterator<Item = (usize, u16)> {
-        (self.first..=u16::MAX).take(self.count.into()).enumerate()
-    }
-}
-
 /// What a request reads, and what it writes with the values.
 pub(crate) fn spans(request: &[u8]) -> (Option<Span>, Option<(Span, &[u8])>) {
     let word = |at: usize| Some(u16::from_be_bytes([*request.get(at)?, *request.get(at + 1)?]));
@@ -107,15 +101,12 @@ pub(crate) fn value(table: Table, data: &[u8], i: usize) -> Option<u16> {
 }
 
 impl LearnMap {
-    fn page(&mut self, unit: u8, table: Table, address: u16) -> Option<(&mut Page, u8)> {
-        let [page, at] = address.to_be_bytes();
+    fn page(&mut self, unit: u8, table: Table, address: u16) -> Option<&mut Page> {
+        let [page, _] = address.to_be_bytes();
         let key = u32::from(unit) << 16 | (table as u32) << 8 | u32::from(page);
         let place = match self.index.binary_search_by_key(&key, |(key, _)| *key) {
             Ok(i) => self.index[i].1,
-            Err(_) if self.pages.len() == PAGES => {
-                self.missed += 1;
-                return None;
-            }
+            Err(_) if self.pages.len() == PAGES => return None,
             Err(i) => {
                 let place = self.pages.len() as u16;
                 let [read, written, seen, refused] = [Bits::default(); 4];
@@ -124,14 +115,20 @@ impl LearnMap {
                 place
             }
         };
-        self.pages.get_mut(usize::from(place)).map(|page| (page, at))
+        self.pages.get_mut(usize::from(place))
     }
 
+    /// Each address of a span, with its page and place in the request.
     fn each(&mut self, unit: u8, span: Span, mut f: impl FnMut(&mut Page, u8, usize)) {
-        for (i, address) in span.addresses() {
-            if let Some((page, at)) = self.page(unit, span.table, address) {
-                f(page, at, i);
+        let end = (usize::from(span.first) + usize::from(span.count)).min(0x1_0000);
+        let mut from = usize::from(span.first);
+        while from < end {
+            let to = (from / PAGE * PAGE + PAGE).min(end);
+            match self.page(unit, span.table, from as u16) {
+                Some(page) => (from..to).for_each(|a| f(page, a as u8, a - usize::from(span.first))),
+                None => self.missed += (to - from) as u64,
             }
+            from = to;
         }
     }
 

@@ -120,16 +120,13 @@ impl Sniffer {
 
     /// Looks at what has come after each byte: is it a frame already?
     fn after_byte(&mut self, now: Time) {
-        let forms = match self.asked.zip(self.framer.head()) {
-            // A reply can have the form of a request, so the one that is awaited comes first.
-            Some((asked, (unit, function)))
-                if asked.unit == unit && asked.pdu.get().first() == Some(&(function & !EXCEPTION)) =>
-            {
-                [Form::Reply, Form::Request]
-            }
-            _ => [Form::Request, Form::Reply],
-        };
-        if forms.into_iter().any(|form| self.framer.is_whole(form)) {
+        // A reply can have the form of a request, so the one that is awaited comes first.
+        let awaited = self.asked.as_ref().zip(self.framer.head()).is_some_and(|(asked, (unit, function))| {
+            asked.unit == unit && asked.pdu.get().first() == Some(&(function & !EXCEPTION))
+        });
+        let (first, second) =
+            if awaited { (Form::Reply, Form::Request) } else { (Form::Request, Form::Reply) };
+        if self.framer.is_whole(first) || self.framer.is_whole(second) {
             self.frame(now);
             self.framer.clear();
         }
@@ -255,7 +252,7 @@ impl Sniffer {
 
     /// When the request that waits is counted as unanswered; not while something comes.
     fn patience(&self) -> Option<Time> {
-        let asked = self.asked.filter(|a| !a.expired && self.framer.collected() == 0)?;
+        let asked = self.asked.as_ref().filter(|a| !a.expired && self.framer.collected() == 0)?;
         Some(asked.at + self.response_time)
     }
 
@@ -269,8 +266,10 @@ impl Sniffer {
 /// Whether a PDU has the length of a request. Codes of no known length count as one.
 fn is_request(unit: u8, pdu: &[u8]) -> bool {
     let function = pdu.first().copied().unwrap_or(EXCEPTION);
-    let mut frame = [0; rtu::MAX_FRAME];
-    let len = rtu::frame(unit, pdu, &mut frame);
+    // As RTU has it, but for the CRC.
+    let mut frame = [unit; rtu::MAX_FRAME];
+    let len = pdu.len() + 3;
+    frame[1..len - 2].copy_from_slice(pdu);
     let announced = rtu::announced_length(Form::Request, &frame[..len]);
     function < EXCEPTION && (function == 8 || announced.is_none_or(|n| n == len))
 }
