@@ -34,7 +34,10 @@ fn tshark_understands_the_rtu_traffic_of_our_slave() {
     let plc = Plc::start(Framing::Rtu);
     let file = sandbox.scratch().join("rtu.pcapng");
     let there = format!("{}?baud=19200&format=8E1", plc.address);
-    let link = sandbox.links(&["link", "pty:master", &there, "--framing", "silence", "--capture", file.to_str().unwrap()], 1);
+    let link = sandbox.links(
+        &["link", "pty:master", &there, "--framing", "silence", "--capture", file.to_str().unwrap()],
+        1,
+    );
     let port = sandbox.port("master");
     let port = port.to_str().unwrap();
     let line = ["-m", "rtu", "-b", "19200", "-P", "even"];
@@ -46,13 +49,17 @@ fn tshark_understands_the_rtu_traffic_of_our_slave() {
     assert_ne!(ask(&["-t", "4", "-r", "500", "-c", "1", port]), Some(0));
     link.stop(Signal::INT);
     let decode = ["-d", "rtacser.data,mbrtu", "-o", "mbrtu.crc_verification:TRUE", "-Y", "mbrtu"];
-    let fields = ["mbrtu.unit_id", "modbus.func_code", "mbrtu.crc16.status", "modbus.exception_code", "_ws.malformed"];
+    let fields =
+        ["mbrtu.unit_id", "modbus.func_code", "mbrtu.crc16.status", "modbus.exception_code", "_ws.malformed"];
     let seen = dissected(&file, &decode, &fields);
     let count = |line: &str| seen.iter().filter(|seen| *seen == line).count();
     // Unit, function, a good checksum, and nothing else; a request and its answer each.
     assert!(count("17|3|1||") >= 2 && count("17|16|1||") == 2 && count("17|1|1||") == 2, "{seen:#?}");
     assert_eq!(count("17|3|1|2|"), 1, "the exception: {seen:#?}");
-    assert!(seen.iter().all(|line| line.starts_with("17|") && line.split('|').nth(2) == Some("1")), "{seen:#?}");
+    assert!(
+        seen.iter().all(|line| line.starts_with("17|") && line.split('|').nth(2) == Some("1")),
+        "{seen:#?}"
+    );
 }
 
 #[test]
@@ -65,7 +72,17 @@ fn tshark_understands_the_tcp_traffic_of_our_slave() {
     let file = sandbox.scratch().join("tcp.pcapng");
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (here, there) = (format!("tcp-listen:{free}"), plc.url());
-    let args = ["link", &here, &there, "--format", "pdu:mbtcp", "--framing", "raw", "--capture", file.to_str().unwrap()];
+    let args = [
+        "link",
+        &here,
+        &there,
+        "--format",
+        "pdu:mbtcp",
+        "--framing",
+        "raw",
+        "--capture",
+        file.to_str().unwrap(),
+    ];
     let link = sandbox.links(&args, 1);
     let port = free.port().to_string();
     let line = ["-m", "tcp", "-p", &port];

@@ -38,28 +38,51 @@ fn fails(sandbox: &Sandbox, code: i32, words: &[&str], args: &[&str]) {
 
 fn does_all(url: &str, more: &[&str]) {
     let sandbox = Sandbox::new();
-    let with = |verb: &'static str, rest: &[&str]| said(&sandbox, &[&[verb, url, "--unit", "17"], rest, more].concat());
+    let with = |verb: &'static str, rest: &[&str]| {
+        said(&sandbox, &[&[verb, url, "--unit", "17"], rest, more].concat())
+    };
     assert_eq!(with("read", &["holding:0..2"]), "holding:0  1000\nholding:1  1001\nholding:2  1002\n");
     assert_eq!(with("read", &["40003", "30001"]), "holding:2  1002\ninput:0    7\n");
-    assert_eq!(with("read", &["discrete:0..3"]), "discrete:0  on\ndiscrete:1  off\ndiscrete:2  off\ndiscrete:3  on\n");
+    assert_eq!(
+        with("read", &["discrete:0..3"]),
+        "discrete:0  on\ndiscrete:1  off\ndiscrete:2  off\ndiscrete:3  on\n"
+    );
     // More than one request holds.
     assert_eq!(with("read", &["holding:0", "--count", "200"]).lines().count(), 200);
-    assert_eq!(with("write", &["holding:10", "1.5", "-2.25", "--type", "f32", "--order", "cdab"]), "unit 17: holding:10 = 1.5 -2.25\n");
+    assert_eq!(
+        with("write", &["holding:10", "1.5", "-2.25", "--type", "f32", "--order", "cdab"]),
+        "unit 17: holding:10 = 1.5 -2.25\n"
+    );
     let read = ["holding:10..13", "--type", "f32", "--order", "CDAB"];
     assert_eq!(with("read", &read), "holding:10  1.5\nholding:12  -2.25\n");
-    assert_eq!(with("read", &["holding:10..11", "--type", "hex"]), "holding:10  0x0000\nholding:11  0x3fc0\n");
+    assert_eq!(
+        with("read", &["holding:10..11", "--type", "hex"]),
+        "holding:10  0x0000\nholding:11  0x3fc0\n"
+    );
     with("write", &["coil:0", "on"]);
     with("write", &["coil:1", "off", "on", "--multiple"]);
     assert_eq!(with("read", &["coil:0..3"]), "coil:0  on\ncoil:1  off\ncoil:2  on\ncoil:3  on\n");
     let json = with("read", &["holding:10", "--type", "i16", "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json, serde_json::json!({"unit": 17, "table": "holding", "address": 10, "type": "i16", "value": 0}));
+    assert_eq!(
+        json,
+        serde_json::json!({"unit": 17, "table": "holding", "address": 10, "type": "i16", "value": 0})
+    );
     let watched = with("watch", &["holding:0..1", "--every", "20ms", "--samples", "3"]);
     assert_eq!(watched.lines().count(), 2, "only what changes: {watched}");
     let refused = [&["read", url, "holding:199..200", "--unit", "17"], more].concat();
-    fails(&sandbox, 1, &["unit 17 refused to read holding:199..200: exception 2, illegal data address"], &refused);
-    let scan = [&["scan", url, "--units", "17", "--at", "holding:198..201", "--at", "coil:1998..2002"], more].concat();
-    assert_eq!(said(&sandbox, &scan), "unit 17:\n  holding:198..199  readable\n  coil:1998..1999  readable\n");
+    fails(
+        &sandbox,
+        1,
+        &["unit 17 refused to read holding:199..200: exception 2, illegal data address"],
+        &refused,
+    );
+    let scan = [&["scan", url, "--units", "17", "--at", "holding:198..201", "--at", "coil:1998..2002"], more]
+        .concat();
+    assert_eq!(
+        said(&sandbox, &scan),
+        "unit 17:\n  holding:198..199  readable\n  coil:1998..1999  readable\n"
+    );
 }
 
 #[test]
@@ -127,7 +150,12 @@ fn who_does_not_answer_is_named_with_what_to_check() {
     let silent = ["read", &rtu, "holding:0", "--unit", "18", "--timeout", "100ms", "--retries", "0"];
     fails(&sandbox, 1, &["unit 18 did not answer within 100 ms", "no byte came", "baud rate"], &silent);
     let tarpit = Tarpit::new();
-    fails(&sandbox, 3, &[&tarpit.url, "nobody answers"], &["read", &tarpit.url, "holding:0", "--timeout", "100ms"]);
+    fails(
+        &sandbox,
+        3,
+        &[&tarpit.url, "nobody answers"],
+        &["read", &tarpit.url, "holding:0", "--timeout", "100ms"],
+    );
     fails(&sandbox, 3, &["tcp:127.0.0.1:1: nobody answers"], &["read", "tcp:127.0.0.1:1", "holding:0"]);
     fails(&sandbox, 3, &["/dev/no-such-port", "no such port"], &["read", "/dev/no-such-port", "holding:0"]);
     fails(&sandbox, 3, &["no virtual port"], &["read", "pty:nobody", "holding:0"]);
@@ -182,15 +210,20 @@ fn no_answer_ends_the_client_otherwise_than_with_a_sentence() {
     let reply = move |pdu: Vec<u8>| {
         move |request: &[u8]| [header(request, pdu.len() as u8 + 1), pdu.clone()].concat()
     };
-    let read = |url: &str| {
-        modbus(&sandbox, &["read", url, "holding:0..1", "--timeout", "200ms", "--retries", "0"])
-    };
+    let read =
+        |url: &str| modbus(&sandbox, &["read", url, "holding:0..1", "--timeout", "200ms", "--retries", "0"]);
     let mut answers: Vec<(&str, String)> = vec![
         ("nothing of a PDU", answers_with(move |request| header(request, 1))),
         ("no length", answers_with(move |request| header(request, 0))),
         ("noise", answers_with(|_| vec![0xa5; 64])),
-        ("another transaction", answers_with(|request| [&[9, 9, 0, 0, 0, 7, request[6]][..], &[3, 4, 0, 1, 0, 2]].concat())),
-        ("another unit", answers_with(|request| [&request[..2], &[0, 0, 0, 7, 99], &[3, 4, 0, 1, 0, 2]].concat())),
+        (
+            "another transaction",
+            answers_with(|request| [&[9, 9, 0, 0, 0, 7, request[6]][..], &[3, 4, 0, 1, 0, 2]].concat()),
+        ),
+        (
+            "another unit",
+            answers_with(|request| [&request[..2], &[0, 0, 0, 7, 99], &[3, 4, 0, 1, 0, 2]].concat()),
+        ),
         ("text", answers_with(|_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())),
     ];
     for (what, pdu) in [
@@ -212,7 +245,10 @@ fn no_answer_ends_the_client_otherwise_than_with_a_sentence() {
     for (what, url) in answers {
         let output = read(&url);
         assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""), "{what}: {output:?}");
-        assert!(output.stderr.starts_with("hilrig: ") && !output.stderr.contains("panicked"), "{what}: {output:?}");
+        assert!(
+            output.stderr.starts_with("hilrig: ") && !output.stderr.contains("panicked"),
+            "{what}: {output:?}"
+        );
         assert!(output.stderr.lines().count() == 1, "{what}: one sentence: {output:?}");
     }
 }
@@ -242,7 +278,8 @@ fn a_watch_ends_when_interrupted_and_tells_changes() {
     let plc = Plc::start(Framing::Tcp);
     let sandbox = Sandbox::new();
     let url = plc.url();
-    let mut command = sandbox.command(["modbus", "watch", &url, "holding:3", "--unit", "17", "--every", "10ms", "--json"]);
+    let mut command =
+        sandbox.command(["modbus", "watch", &url, "holding:3", "--unit", "17", "--every", "10ms", "--json"]);
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };

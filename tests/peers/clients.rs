@@ -77,7 +77,10 @@ fn polled(plc: &Plc, more: &[&str]) -> Vec<u32> {
     } else {
         command.args(["-m", "tcp", "-p", port]);
     }
-    let (options, values): (Vec<_>, Vec<_>) = (more.iter().take_while(|o| **o != "=").collect(), more.iter().skip_while(|o| **o != "=").skip(1).collect());
+    let (options, values): (Vec<_>, Vec<_>) = (
+        more.iter().take_while(|o| **o != "=").collect(),
+        more.iter().skip_while(|o| **o != "=").skip(1).collect(),
+    );
     command.args(options).arg("--").arg(place).args(values);
     let output = finish(command);
     assert_eq!(output.code, Some(0), "{output:?}");

@@ -1,12 +1,13 @@
-//! Our own side of the line: a slave that serves, or a master that asks, on a shard of this test.
+//! Our own side of the line: `hilrig plc` that serves, or a master that asks, on a shard of this test.
 
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use hilrig_modbus::{Exchange, Framing, Master, Outcome, Poll, PollResult, Results, Slave, TcpSlave, Timing};
-use hilrig_points::{Plant, Shared, Table, Unit};
+use hilrig_modbus::{Exchange, Framing, Master, Outcome, Poll, PollResult, Results, Timing};
 use hilrig_port::{OpenPort, PortUrl, Runtime, Shard, StationRef};
-use hilrig_tests::wait_for;
+use hilrig_tests::{Sandbox, wait_for};
 use tempfile::TempDir;
 
 fn timing() -> Timing {
@@ -32,44 +33,76 @@ impl Place {
 }
 
 /// Unit 17: holding registers 0 to 199 from 1000 on, input registers 0 to 9 from 7 on, coils 0 to 1999 of which every
-/// second is on, discrete inputs 0 to 31 of which every third is on.
-pub fn plant() -> Shared {
-    let mut unit = Unit::new();
-    unit.define(Table::HoldingRegisters, 0, (0..200).map(|i| 1000 + i)).unwrap();
-    unit.define(Table::InputRegisters, 0, 7..17).unwrap();
-    unit.define(Table::Coils, 0, (0..2000).map(|i| i % 2)).unwrap();
-    unit.define(Table::DiscreteInputs, 0, (0..32).map(|i| u16::from(i % 3 == 0))).unwrap();
-    let mut plant = Plant::default();
-    plant.add_unit(17, unit).unwrap();
-    Shared::new(plant)
+/// second is on, discrete inputs 0 to 31 of which every third is on; and what only few devices have.
+fn model() -> String {
+    let list =
+        |values: &mut dyn Iterator<Item = u16>| values.map(|v| v.to_string()).collect::<Vec<_>>().join(", ");
+    format!(
+        r#"
+[unit.plc]
+id = 17
+exception_status = 0x55
+holding = {{ "0" = [{}] }}
+input = {{ "0" = [{}] }}
+coils = {{ "0" = [{}] }}
+discrete = {{ "0" = [{}] }}
+file = {{ "4" = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19] }}
+fifo = {{ "500" = [440, 4740, 5] }}
+user_function = {{ "65" = [{{ request = "01 ??", reply = "AA BB" }}] }}
+
+[unit.plc.identity]
+vendor = "hilrig"
+product_code = "PLC-17"
+revision = "1.2"
+product_name = "a PLC"
+
+[unit.plc.server_id]
+text = "pump 17"
+
+[unit.plc.point.level]
+at = "holding:300"
+type = "f32"
+order = "CDAB"
+value = -0.15625
+"#,
+        list(&mut (1000..1200)),
+        list(&mut (7..17)),
+        list(&mut (0..2000).map(|i| i % 2)),
+        list(&mut (0..32).map(|i| u16::from(i % 3 == 0)))
+    )
 }
 
-/// Our slave on a port of its own, until dropped.
+/// `hilrig plc` with that model on a port of its own, until dropped.
 pub struct Plc {
-    place: Place,
-    _shard: Shard,
+    sandbox: Sandbox,
+    child: Child,
     /// The path of the far end, or `127.0.0.1:PORT`.
     pub address: String,
 }
 
 impl Plc {
+    #[track_caller]
     pub fn start(framing: Framing) -> Self {
-        let place = Place::new();
-        let shard = Shard::start("plc").unwrap();
-        let address = if framing.is_over_tcp() {
-            let listener = place.open("tcp-listen:127.0.0.1:0");
-            let address = listener.local_addr().unwrap().to_string();
-            let slave = TcpSlave::new(framing, timing(), plant());
-            shard.add_server(listener, None, Box::new(slave)).unwrap();
-            address
-        } else {
-            let port = place.open("pty:plc");
-            let address = port.far_end().unwrap().display().to_string();
-            let slave = Slave::new(timing(), plant()).framing(framing);
-            shard.add_station(port, Box::new(slave)).unwrap();
-            address
-        };
-        Self { place, _shard: shard, address }
+        let sandbox = Sandbox::new();
+        let file = sandbox.scratch().join("model.toml");
+        std::fs::write(&file, model()).unwrap();
+        let port = if framing.is_over_tcp() { "tcp-listen:127.0.0.1:0" } else { "pty:plc" };
+        let mut command =
+            sandbox.command(["plc", file.to_str().unwrap(), "--framing", framing.name(), "--port", port]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut said = Vec::new();
+        // Its last word before it serves is what a client opens.
+        let open = told.by_ref().find_map(|line| {
+            let open = line.split_once(", open ").map(|(_, open)| open.to_owned());
+            said.push(line);
+            open
+        });
+        std::thread::spawn(move || told.for_each(|line| println!("{line}")));
+        let mut plc = Self { sandbox, child, address: String::new() };
+        let open = open.unwrap_or_else(|| panic!("hilrig plc does not serve: {said:#?}"));
+        plc.address = open.strip_prefix("tcp:").unwrap_or(&open).to_owned();
+        plc
     }
 
     /// The port that a client opens, as a URL of hilrig.
@@ -77,8 +110,15 @@ impl Plc {
         if self.address.starts_with('/') { self.address.clone() } else { format!("tcp:{}", self.address) }
     }
 
-    pub fn runtime_dir(&self) -> PathBuf {
-        self.place.runtime.dir().to_owned()
+    pub fn runtime_dir(&self) -> &Path {
+        &self.sandbox.runtime
+    }
+}
+
+impl Drop for Plc {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
