@@ -11,4 +11,4 @@ pub use at::{At, Entries};
 pub use check::{LONGEST_NAME, parse_time, show_time};
 pub use number::{Addresses, Number, TimeText, Values};
 pub use problem::{FileError, Problem, Problems, Source, render};
-pub use read::{known, read};
+pub use read::{bytes_of, known, read};

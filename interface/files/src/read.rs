@@ -1,8 +1,28 @@
 //! From text to the types of a file. What the TOML reader says is put in words for those who wrote the file.
 
+use std::io::Read;
+use std::path::Path;
+
 use serde::de::DeserializeOwned;
 
 use crate::Problems;
+
+/// More is no file that somebody wrote.
+const LARGEST: u64 = 64 << 20;
+
+/// What is in a file that another one names. Never waits and never ends the memory: a pipe or a device is no file here.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let wrong = |why| Err(std::io::Error::other(why));
+    if !std::fs::metadata(path)?.is_file() {
+        return wrong("it is not a file");
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST { wrong("it is larger than 64 MiB") } else { Ok(bytes) }
+}
 
 /// Reads a file that is a TOML table; its first mistake goes to `problems`, as one of the current file.
 pub fn read<T: DeserializeOwned>(text: &str, problems: &mut Problems<'_>) -> Option<T> {

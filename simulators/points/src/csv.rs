@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
-use hilrig_files::{At, Problems, known};
+use hilrig_files::{At, Problems, bytes_of, known};
 
 use crate::build::text_value;
 use crate::signal::Track;
@@ -15,7 +15,7 @@ use crate::{Access, Between, CsvFile, OnWrite, Order, PlaceText, PointFile, Sign
 /// A file, unless it cannot be read.
 pub(crate) fn open(path: &At<String>, folder: &Path, problems: &mut Problems<'_>) -> Option<String> {
     let full = folder.join(&path.value);
-    match std::fs::read(&full).map(String::from_utf8) {
+    match bytes_of(&full).map(String::from_utf8) {
         Ok(Ok(text)) => return Some(text),
         Ok(Err(e)) => {
             let at = e.utf8_error().valid_up_to();
