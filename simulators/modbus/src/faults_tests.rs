@@ -1,10 +1,12 @@
 use std::time::Duration;
 
 use hilrig_files::{Problems, read};
+use hilrig_port::Station;
+use proptest::prelude::*;
 
 use super::*;
 use crate::frames::{FrameKind, frames};
-use crate::framing::Framing;
+use crate::framing::{Framing, MAX_ADU, encode};
 use crate::slave::bench::{Bench, PAUSE, T35, adu, good, good_reply, read as read_frame, read_reply};
 
 /// The rules of a file, or all that is wrong with them.
@@ -310,5 +312,62 @@ fn some_effects_mean_nothing_on_some_framings() {
         let rule = &rules(&rule("", effect)).unwrap()[0];
         let fits: Vec<_> = Framing::ALL.into_iter().filter(|f| rule.fits(*f)).collect();
         assert_eq!(fits, fit, "{effect}");
+    }
+}
+
+const EFFECTS: [&str; 17] = [
+    "{ exception = 6 }",
+    "'silence'",
+    "{ delay = '3ms' }",
+    "{ delay = { min = '1ms', max = '90ms' } }",
+    "{ delay = { mean = '20ms', sigma = '20ms' } }",
+    "'bad_crc'",
+    "{ flip = 64 }",
+    "{ truncate = 1 }",
+    "{ truncate = 0 }",
+    "{ extra = '3A 0D 0A' }",
+    "{ unit = 3 }",
+    "{ transaction = 9 }",
+    "'duplicate'",
+    "{ split = { at = 2, gap = '4ms' } }",
+    "{ babble = { bytes = 1024 } }",
+    "'late'",
+    "'close'",
+];
+
+proptest! {
+    #[test]
+    fn whatever_rules_do_all_is_well_once_they_are_gone(
+        ascii in any::<bool>(),
+        chosen in prop::collection::vec((0..EFFECTS.len(), 1..4u32), 1..12),
+        asked in prop::collection::vec((1..4u8, 0..100u64), 1..30),
+    ) {
+        let mut text = String::new();
+        for (i, (effect, every)) in chosen.iter().enumerate() {
+            let effect = EFFECTS[*effect];
+            text += &format!("[[fault]]\nname = 'f{i}'\nwhen = {{ every = {every} }}\neffect = {effect}\n");
+        }
+        let framing = if ascii { Framing::Ascii } else { Framing::Rtu };
+        let mut b = Bench::with(|slave| slave.framing(framing).faults(faults(&text)));
+        let ask = |b: &mut Bench, unit: u8, pause: u64| {
+            let mut out = [0; MAX_ADU];
+            let len = encode(framing, 0, unit, &[3, 0, 0, 0, 2], &mut out);
+            b.bytes(&out[..len]).wait(Duration::from_millis(pause));
+        };
+        for (unit, pause) in asked {
+            ask(&mut b, unit, pause);
+        }
+        (0..chosen.len()).for_each(|i| assert!(b.slave.faults_mut().clear(&format!("f{i}"))));
+        b.wait(Duration::from_secs(5));
+        // One may still be held back for this moment.
+        ask(&mut b, 1, 5000);
+        b.replies();
+        ask(&mut b, 1, 5000);
+        let mut good = [0; MAX_ADU];
+        let len = encode(framing, 0, 1, &[3, 4, 0x03, 0xE8, 0x03, 0xE9], &mut good);
+        prop_assert_eq!(b.replies(), [good[..len].to_vec()]);
+        prop_assert_eq!(b.slave.deadline(), None);
+        let fired: u64 = b.slave.faults_mut().report().iter().map(|rule| rule.fired).sum();
+        prop_assert_eq!(fired, b.totals().faults);
     }
 }

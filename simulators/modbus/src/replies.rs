@@ -10,7 +10,7 @@ use crate::faults::{Asked, Chosen, Close, Reply, ReplyFaults};
 use crate::frames::{FrameKind, FrameRecord, FrameSink};
 use crate::framing::{Adu, Chunk, Framing, MAX_ADU};
 use crate::outbox::Outbox;
-use crate::pdu::{MAX_PDU, Request};
+use crate::pdu::Request;
 use crate::rtu::Timing;
 use crate::served::{Served, SlaveStats};
 
@@ -18,9 +18,8 @@ use crate::served::{Served, SlaveStats};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct To {
     pub caller: u32,
-    pub transaction: u16,
-    /// As the request says, and as the reply will.
-    pub unit: u8,
+    /// The unit of ours that is meant, whatever id the request has.
+    pub meant: u8,
     /// When its last byte came.
     pub end: Time,
 }
@@ -35,6 +34,8 @@ pub(crate) struct Replies {
     pub min_delay: Duration,
     /// End of an ASCII frame.
     pub delimiter: u8,
+    /// Silence between a request and its reply, if not `between`.
+    pub gap: Option<Duration>,
     /// Silence between two frames, and what a character takes.
     between: Duration,
     character: Duration,
@@ -51,6 +52,7 @@ impl Replies {
             frames: None,
             min_delay: Duration::ZERO,
             delimiter: ascii::LF,
+            gap: None,
             between: Duration::ZERO,
             character: Duration::ZERO,
             number: 0,
@@ -82,32 +84,32 @@ impl Replies {
         self.record(caller, number, || FrameRecord::noise(at, why, bytes));
     }
 
-    /// Takes the reply of a unit to a request: `len` bytes of `pdu`, or none. Answers the length of a frame in `out` if
-    /// it is to leave at once and may.
+    /// Takes the reply of a unit to the request PDU `asked`, if there is to be one. Answers the length of a frame in `out`
+    /// if it is to leave at once and may.
     pub fn answer(
         &mut self,
         served: &mut Served,
         now: Time,
         to: To,
-        (unit, asked): (u8, &[u8]),
-        (pdu, len): (&[u8; MAX_PDU], Option<usize>),
+        asked: &[u8],
+        reply: Option<&mut Reply>,
         out: &mut [u8; MAX_ADU],
     ) -> Option<usize> {
-        let Some(len) = len else {
+        let unit = to.meant;
+        let Some(reply) = reply else {
             served.sent(unit, None);
             return None;
         };
-        let mut reply = Reply { transaction: to.transaction, unit: to.unit, pdu: *pdu, len, bad: false };
         let chosen = self.choose(now, unit, asked);
         if chosen.is_empty() {
             served.sent(unit, Some(reply.pdu()));
-            return self.plain(&served.stats, now, to, &reply, out);
+            return self.plain(&served.stats, now, to, reply, out);
         }
         for (rule, effect, _) in self.faults.effects(&chosen) {
             served.stats.faults.add(1);
             reply.change(effect);
             if let Some(frames) = self.frames.as_mut().filter(|frames| frames.is_wanted()) {
-                let adu = Adu { transaction: to.transaction, unit, pdu: reply.pdu() };
+                let adu = Adu { transaction: reply.transaction, unit, pdu: reply.pdu() };
                 let record = FrameRecord::new(now, FrameKind::Fault { rule }, adu);
                 frames.push(record.of(to.caller, self.number));
             }
@@ -130,13 +132,18 @@ impl Replies {
             served.stats.withheld.add(1);
         }
         if !nothing {
-            self.outbox.put(place, to.caller, self.number, self.due(to), &reply);
+            self.outbox.put(place, to.caller, self.number, self.due(to), reply);
         }
         None
     }
 
     fn due(&self, to: To) -> Time {
-        to.end + self.min_delay.max(self.between)
+        to.end + self.min_delay.max(self.gap())
+    }
+
+    /// How long after what was heard last a reply leaves at the earliest.
+    pub fn gap(&self) -> Duration {
+        self.gap.unwrap_or(self.between)
     }
 
     /// Which rules act on the reply to a request PDU.

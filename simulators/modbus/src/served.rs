@@ -8,6 +8,7 @@ use hilrig_port::Time;
 
 use crate::counters::counters;
 use crate::diagnostics::{Diagnostics, Told};
+use crate::faults::Reply;
 use crate::framing::Chunk;
 use crate::pdu::{EXCEPTION, MAX_PDU, Request, refuse};
 use crate::respond::act;
@@ -125,28 +126,32 @@ impl Served {
         self.first
     }
 
-    /// Acts on a request to one of our units; answers the length of the reply PDU, `None` if there is to be none.
-    /// What goes out in the end is to be told to [`sent`](Self::sent).
-    pub fn serve(&mut self, now: Time, unit: u8, pdu: &[u8], out: &mut [u8; MAX_PDU]) -> Option<usize> {
+    /// Acts on a request to one of our units; `None` if there is to be no reply. What goes out in the end is to be told
+    /// to [`sent`](Self::sent).
+    pub fn serve<'r>(
+        &mut self,
+        now: Time,
+        unit: u8,
+        pdu: &[u8],
+        reply: &'r mut Reply,
+    ) -> Option<&'r mut Reply> {
         self.stats.requests.add(1);
         if !self.diagnostics.received(unit, false, pdu) {
             return None;
         }
-        let request = match Request::decode(pdu) {
-            Ok(request) => request,
-            Err(exception) => {
-                return Some(refuse(pdu.first().copied().unwrap_or_default(), exception, out));
+        let out = &mut reply.pdu;
+        let answer = Request::decode(pdu).and_then(|request| {
+            match self.diagnostics.answer(unit, &request, pdu, out) {
+                Some(told) => Ok(told),
+                None => self.plant.with(|plant| act(plant, now, unit, request, pdu, out)).map(Told::Reply),
             }
+        });
+        reply.len = match answer {
+            Ok(Told::Reply(len)) => len,
+            Ok(Told::Nothing) => return None,
+            Err(exception) => refuse(pdu.first().copied().unwrap_or_default(), exception, out),
         };
-        match self.diagnostics.answer(unit, &request, pdu, out) {
-            Some(Told::Reply(len)) => return Some(len),
-            Some(Told::Nothing) => return None,
-            None => {}
-        }
-        Some(match self.plant.with(|plant| act(plant, now, unit, request, pdu, out)) {
-            Ok(len) => len,
-            Err(exception) => refuse(pdu[0], exception, out),
-        })
+        Some(reply)
     }
 
     /// Obeys a request to unit 0. Reads have no meaning without a reply.

@@ -10,10 +10,10 @@ use std::time::Duration;
 use hilrig_points::Shared;
 use hilrig_port::{LineEvent, Station, Time, Tx};
 
-use crate::faults::ReplyFaults;
+use crate::faults::{Reply, ReplyFaults};
 use crate::frames::{FrameKind, FrameRecord, FrameSink};
 use crate::framing::{Chunk, Form, Framer, Framing, MAX_ADU};
-use crate::pdu::{EXCEPTION, MAX_PDU};
+use crate::pdu::EXCEPTION;
 use crate::replies::{Replies, To};
 use crate::rtu::{BROADCAST, Timing};
 use crate::served::{Served, SlaveStats};
@@ -73,6 +73,13 @@ impl Slave {
     #[must_use]
     pub fn min_delay(mut self, time: Duration) -> Self {
         self.replies.min_delay = time;
+        self
+    }
+
+    /// Silence between a request and its reply, if not t3.5 (SL 2.5.1.1).
+    #[must_use]
+    pub fn reply_gap(mut self, gap: Option<Duration>) -> Self {
+        self.replies.gap = gap;
         self
     }
 
@@ -194,10 +201,10 @@ impl Slave {
         if unit == BROADCAST {
             return self.served.broadcast(now, adu.pdu);
         }
-        let (mut pdu, mut out) = ([0; MAX_PDU], [0; MAX_ADU]);
-        let len = self.served.serve(now, unit, adu.pdu, &mut pdu);
-        let to = To { caller: 0, transaction: 0, unit, end: self.framer.last_byte().unwrap_or(now) };
-        self.replies.answer(&mut self.served, now, to, (unit, adu.pdu), (&pdu, len), &mut out);
+        let (mut reply, mut out) = (Reply { unit, ..Reply::EMPTY }, [0; MAX_ADU]);
+        let reply = self.served.serve(now, unit, adu.pdu, &mut reply);
+        let to = To { caller: 0, meant: unit, end: self.framer.last_byte().unwrap_or(now) };
+        self.replies.answer(&mut self.served, now, to, adu.pdu, reply, &mut out);
         // The reply to the change still has the old one.
         if let Some(delimiter) = self.served.diagnostics.take_delimiter()
             && let Framer::Ascii(framer) = &mut self.framer
@@ -222,7 +229,7 @@ impl Station for Slave {
         }
         if self.replies.framing.is_rtu() {
             // Whoever is talking now is not listening to a reply.
-            self.replies.outbox.hold(now + self.timing.t35);
+            self.replies.outbox.hold(now + self.replies.gap());
         }
     }
 

@@ -390,6 +390,20 @@ fn units_of_an_exchanged_plant_are_served_after_a_refresh() {
 }
 
 #[test]
+fn a_line_on_which_nobody_listens_for_silence_may_be_answered_sooner() {
+    let gap = Duration::from_micros(1);
+    let mut b = Bench::with(|slave| slave.reply_gap(Some(gap)));
+    b.bytes(&good());
+    let due = b.now + gap;
+    b.wait(PAUSE);
+    assert_eq!(b.said, [(due, good_reply())]);
+    b.replies();
+    // Frames end as they did.
+    b.replies();
+    b.send(&noise(5)).silent().alive();
+}
+
+#[test]
 fn the_reply_leaves_after_the_least_delay() {
     let least = Duration::from_millis(10);
     let mut b = Bench::with(|slave| slave.min_delay(least));

@@ -14,15 +14,13 @@ use crate::faults::{Reply, ReplyFaults};
 use crate::frames::{FrameKind, FrameRecord, FrameSink};
 use crate::framing::{Adu, Chunk, Form, Framer, Framing, MAX_ADU};
 use crate::mbap::{self, Parsed};
-use crate::pdu::{EXCEPTION, Exception, MAX_PDU, refuse};
+use crate::pdu::{EXCEPTION, Exception, refuse};
 use crate::replies::{Replies, To};
 use crate::rtu::{BROADCAST, Timing};
 use crate::served::{Served, SlaveStats};
 
 /// Replies that can wait at once for their time.
 const WAITING: usize = 256;
-/// Framers that are kept for the next caller whose frame comes in pieces.
-const SPARE: usize = 64;
 
 /// What the unit ids 0 and 255 mean on Modbus TCP, if no unit has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -91,7 +89,7 @@ impl TcpSlave {
             replies: Replies::new(framing, &timing, WAITING),
             timing,
             peers: Vec::new(),
-            spare: Vec::with_capacity(SPARE),
+            spare: Vec::new(),
             listening: Vec::new(),
             look: None,
             callers: 0,
@@ -190,12 +188,10 @@ impl TcpSlave {
         framer
     }
 
-    /// Takes back a framer that has nothing to keep.
+    /// Takes back a framer for the next caller whose frame comes in pieces.
     fn give_back(&mut self, mut framer: Box<Framer>) {
         framer.clear();
-        if self.spare.len() < SPARE {
-            self.spare.push(framer);
-        }
+        self.spare.push(framer);
     }
 
     /// Modbus TCP: frames straight out of what was read, but for the one that is not whole.
@@ -358,22 +354,21 @@ impl TcpSlave {
         if broadcast {
             return self.served.broadcast(now, adu.pdu);
         }
-        let (mut pdu, mut out) = ([0; MAX_PDU], [0; MAX_ADU]);
-        let to = To { caller: caller.0, transaction: adu.transaction, unit: adu.unit, end: now };
-        let Some(unit) = meant else {
+        let mut reply = Reply { transaction: adu.transaction, unit: adu.unit, ..Reply::EMPTY };
+        let mut out = [0; MAX_ADU];
+        let to = To { caller: caller.0, meant: meant.unwrap_or(adu.unit), end: now };
+        let direct = if meant.is_some() {
+            let reply = self.served.serve(now, to.meant, adu.pdu, &mut reply);
+            self.replies.answer(&mut self.served, now, to, adu.pdu, reply, &mut out)
+        } else {
             self.served.stats.other_units.add(1);
-            if self.absent == AbsentUnit::Exception && self.replies.framing == Framing::Tcp {
-                let len = refuse(function, Exception::GatewayTarget, &mut pdu);
-                let reply = Reply { transaction: adu.transaction, unit: adu.unit, pdu, len, bad: false };
-                self.served.stats.other_exceptions.add(1);
-                if let Some(len) = self.replies.plain(&self.served.stats, now, to, &reply, &mut out) {
-                    calls.send(caller, &out[..len]);
-                }
+            if self.absent == AbsentUnit::Silent || self.replies.framing != Framing::Tcp {
+                return;
             }
-            return;
+            self.served.stats.other_exceptions.add(1);
+            reply.len = refuse(function, Exception::GatewayTarget, &mut reply.pdu);
+            self.replies.plain(&self.served.stats, now, to, &reply, &mut out)
         };
-        let len = self.served.serve(now, unit, adu.pdu, &mut pdu);
-        let direct = self.replies.answer(&mut self.served, now, to, (unit, adu.pdu), (&pdu, len), &mut out);
         if let Some(len) = direct {
             calls.send(caller, &out[..len]);
         }
@@ -415,6 +410,7 @@ impl Server for TcpSlave {
             self.peers.resize_with(number + 1, Peer::default);
             // As many as could be in the middle of a frame.
             self.listening.reserve(self.peers.len() - self.listening.len());
+            self.spare.reserve(self.peers.len() - self.spare.len());
         }
         self.peers[number] = Peer { here: true, ended: false, part: None, last: now };
         self.callers += 1;

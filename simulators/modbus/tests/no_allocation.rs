@@ -163,7 +163,7 @@ fn callers_with_faults_and_a_watcher_allocate_nothing() {
                 // Each caller's frames come in two pieces, with all others' in between.
                 let round = turn / CALLERS as usize;
                 let (head, tail) = request.split_at(1 + round / 2 % (request.len() - 1));
-                let piece = if round % 2 == 0 { head } else { tail };
+                let piece = if round.is_multiple_of(2) { head } else { tail };
                 slave.on_bytes(now, caller, piece, &mut calls);
                 now = now + Duration::from_micros(100);
                 if slave.deadline().is_some_and(|due| due <= now) {
