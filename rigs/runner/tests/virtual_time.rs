@@ -210,7 +210,7 @@ fn a_run_in_virtual_time_can_be_canceled() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     /// Whatever noise there is on the wire, two runs are alike and no byte is lost without a trace.
     #[test]
