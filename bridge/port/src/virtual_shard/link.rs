@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::net::{Net, Port, Side};
 use crate::events::{Event, Happened};
-use crate::stats::Moved;
 use crate::seat::guard;
+use crate::stats::Moved;
 use crate::{Account, Conduit, Direction, LinkStats, Out, PortState, Signal, Time};
 
 const DIRECTIONS: [Direction; 2] = [Direction::AToB, Direction::BToA];
@@ -153,15 +153,8 @@ impl LinkUnit {
         let done = guard(|| self.give_out(conduit.as_mut(), net, &mut moved));
         self.conduit = Some(conduit);
         match done {
-            Ok(accounts) => {
-                for (from, (moved, account)) in moved.into_iter().zip(accounts).enumerate() {
-                    self.account(net.now, from, moved, account);
-                }
-                // Whoever found no room may have some now.
-                for port in &self.ports {
-                    net.ring_if_waiting(port);
-                }
-            }
+            // Whoever found no room may have some now.
+            Ok(()) => self.ports.iter().for_each(|port| net.ring_if_waiting(port)),
             Err(why) => {
                 for (from, moved) in moved.into_iter().enumerate() {
                     self.write_off(from, moved);
@@ -171,17 +164,15 @@ impl LinkUnit {
         }
     }
 
-    fn give_out(&mut self, conduit: &mut dyn Conduit, net: &mut Net, moved: &mut [Moved; 2]) -> [Account; 2] {
-        loop {
-            let mut idle = true;
-            for (from, moved) in moved.iter_mut().enumerate() {
-                while self.give_one(conduit, net, from, moved) {
-                    idle = false;
-                }
+    fn give_out(&mut self, conduit: &mut dyn Conduit, net: &mut Net, moved: &mut [Moved; 2]) {
+        // What one direction gives out may set free what waits in the other.
+        let (mut from, mut quiet) = (0, 0);
+        while quiet < 2 {
+            quiet += 1;
+            while self.give_one(conduit, net, from, &mut moved[from]) {
+                quiet = 1;
             }
-            if idle {
-                break;
-            }
+            from = 1 - from;
         }
         while let Some(note) = conduit.note() {
             let side = 1 - note.direction.index();
@@ -189,7 +180,10 @@ impl LinkUnit {
         }
         // What is due already waits for the receiver, not for a time.
         self.due = conduit.deadline().filter(|at| *at > net.now);
-        DIRECTIONS.map(|direction| conduit.account(direction))
+        for (from, direction) in DIRECTIONS.into_iter().enumerate() {
+            let account = conduit.account(direction);
+            self.account(net.now, from, &std::mem::take(&mut moved[from]), &account);
+        }
     }
 
     fn give_one(&mut self, conduit: &mut dyn Conduit, net: &mut Net, from: usize, moved: &mut Moved) -> bool {
@@ -229,20 +223,30 @@ impl LinkUnit {
     }
 
     /// Counts what moved in one direction of the conduit.
-    fn account(&mut self, now: Time, from: usize, mut moved: Moved, account: Account) {
+    fn account(&mut self, now: Time, from: usize, moved: &Moved, account: &Account) {
         let flow = &mut self.flows[from];
-        let before = std::mem::replace(&mut flow.seen, account);
-        moved.bytes_in = std::mem::take(&mut flow.pushed);
-        moved.messages = std::mem::take(&mut flow.fresh).into();
-        moved.fault = account.dropped.wrapping_sub(before.dropped);
-        moved.inserted = account.inserted.wrapping_sub(before.inserted);
-        moved.pending = account.pending;
-        if moved.bytes_out > 0 && moved.bytes_in > 0 && account.pending == 0 {
-            self.stats.directions[from].latency.record(now.since(flow.read_at).as_nanos() as u64);
+        let before = &mut flow.seen;
+        let bytes_in = std::mem::take(&mut flow.pushed);
+        if (bytes_in, moved.bytes_out, moved.discarded) == (0, 0, 0) && account == before {
+            return;
         }
-        if (moved.bytes_in, moved.bytes_out, moved.discarded) != (0, 0, 0) || account != before {
-            self.stats.directions[from].apply(moved);
+        let stats = &self.stats.directions[from];
+        if moved.bytes_out > 0 && bytes_in > 0 && account.pending == 0 {
+            stats.latency.record(now.since(flow.read_at).as_nanos() as u64);
         }
+        stats.apply(Moved {
+            bytes_in,
+            bytes_out: moved.bytes_out,
+            discarded: moved.discarded,
+            messages: std::mem::take(&mut flow.fresh).into(),
+            fault: account.dropped.wrapping_sub(before.dropped),
+            inserted: account.inserted.wrapping_sub(before.inserted),
+            pending: account.pending,
+        });
+        // One by one: a copy of the whole would wait until what was just written can be read at once.
+        before.dropped = account.dropped;
+        before.inserted = account.inserted;
+        before.pending = account.pending;
     }
 
     /// What a conduit that panicked had is lost, by a fault.
@@ -327,7 +331,7 @@ impl LinkUnit {
             let discarded = conduit.discard(net.now, direction);
             let account = conduit.account(direction);
             self.ports[1 - from].stats.discarded_bytes.add(discarded);
-            self.account(net.now, from, Moved { discarded, ..Moved::default() }, account);
+            self.account(net.now, from, &Moved { discarded, ..Moved::default() }, &account);
         }
     }
 }
