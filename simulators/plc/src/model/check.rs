@@ -150,6 +150,7 @@ impl Check<'_, '_> {
         };
         plan.tolerance = time(self, &file.tolerance, plan.tolerance);
         plan.min_delay = time(self, &file.min_delay, plan.min_delay);
+        plan.reply_gap = file.reply_gap.as_ref().map(|t| self.problems.time(t, Duration::from_millis(1)));
         plan.response_time = time(self, &file.response_time, plan.response_time);
         plan.idle_timeout =
             file.idle_timeout.as_ref().map(|t| self.problems.time(t, Duration::from_secs(60)));

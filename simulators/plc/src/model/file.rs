@@ -68,6 +68,9 @@ pub struct PortFile {
     pub tolerance: Option<At<TimeText>>,
     /// No reply leaves earlier than so long after its request.
     pub min_delay: Option<At<TimeText>>,
+    /// Silence between a request and its reply on a line. Default: t3.5 of its speed; "1us" answers at once, where nobody
+    /// listens for silence, as on a virtual port.
+    pub reply_gap: Option<At<TimeText>>,
     /// How long another unit on this line may take to answer. Default 1s.
     pub response_time: Option<At<TimeText>>,
     /// How many callers a listener takes. Default 1024.

@@ -127,6 +127,7 @@ impl Model {
             .framing(port.framing)
             .units(port.units.as_deref())
             .min_delay(port.min_delay)
+            .reply_gap(port.reply_gap)
             .response_time(port.response_time)
             .faults(self.reply_faults(&port.name, port.framing, now))
     }

@@ -20,6 +20,8 @@ pub struct PortPlan {
     /// Ids of the units served here; `None` for all.
     pub units: Option<Vec<u8>>,
     pub min_delay: Duration,
+    /// `None` for t3.5.
+    pub reply_gap: Option<Duration>,
     pub response_time: Duration,
     pub max_callers: usize,
     pub idle_timeout: Option<Duration>,
@@ -53,6 +55,7 @@ impl PortPlan {
             tolerance: Duration::ZERO,
             units: None,
             min_delay: Duration::ZERO,
+            reply_gap: None,
             response_time: Duration::from_secs(1),
             max_callers: 1024,
             idle_timeout: None,
