@@ -1,5 +1,4 @@
-//! Telegrams that are not Modbus: how they are framed and checked, which fields of them are points, and when they are
-//! sent. Sans-IO; opens nothing and knows no clock.
+#![doc = include_str!("../TELEGRAMS.md")]
 
 mod bound;
 mod buf;

@@ -149,6 +149,20 @@ fn the_profile_of_nmea_is_the_framing_of_all_sentences() {
 }
 
 #[test]
+fn what_the_reference_shows_is_right() {
+    let reference = include_str!("../TELEGRAMS.md");
+    let blocks: Vec<&str> =
+        reference.split("```toml\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
+    let unit = format!("[unit.scale]\nholding = {{ \"20..29\" = 0 }}\n{}", blocks[0]);
+    for block in &blocks[1..] {
+        if let Err(e) = try_model(&format!("{unit}\n{block}")) {
+            panic!("{block}\n{}", e.lines());
+        }
+    }
+    assert_eq!(blocks.len(), 9);
+}
+
+#[test]
 fn the_schema_is_made() {
     let schema = serde_json::to_string(&schemars::schema_for!(crate::TelegramFile)).unwrap();
     for key in ["melsec_1c", "terminator", "A data record of a meter"] {

@@ -3,22 +3,28 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
 
 #[path = "../../../tests/fuzz/bodies/telegram.rs"]
 mod telegram;
 
+fn seeds() -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/telegram");
+    let mut paths: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() > 12, "{} is empty", dir.display());
+    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap()))
+}
+
 #[test]
 fn corpus_of_the_telegrams() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/telegram");
-    let mut files = 0;
-    for entry in fs::read_dir(&dir).unwrap() {
-        let path = entry.unwrap().path();
+    for (path, seed) in seeds() {
         eprintln!("{}", path.display());
-        telegram::run(&fs::read(path).unwrap());
-        files += 1;
+        telegram::run(&seed);
     }
-    assert!(files > 12, "{} is empty", dir.display());
 }
 
 #[test]
@@ -31,5 +37,29 @@ fn every_device_answers_after_nothing_and_after_rubbish() {
             rubbish.extend((0..20).map(|i: u8| i.wrapping_mul(n).wrapping_add(device)));
         }
         telegram::run(&rubbish);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    /// Seeds that are cut, bent and put together: what a fuzzer does, for those who have none.
+    #[test]
+    fn bent_seeds(
+        device in 0_u8..12,
+        parts in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..4),
+        bends in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![any::<u8>(), Just(0), Just(2), Just(3), Just(0x10), Just(b'\r')]), 0..8),
+    ) {
+        static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| seeds().map(|(_, seed)| seed).collect());
+        let mut data = vec![device];
+        for (seed, from, to) in parts {
+            let seed = seed.get(&SEEDS[..]);
+            let (a, b) = (from.index(seed.len()), to.index(seed.len()));
+            data.extend(&seed[a.min(b)..=a.max(b)]);
+        }
+        for (at, byte) in bends {
+            let at = at.index(data.len());
+            data[at] = byte;
+        }
+        telegram::run(&data);
     }
 }
