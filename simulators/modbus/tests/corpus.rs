@@ -9,10 +9,14 @@ use std::path::Path;
 mod ascii_frame;
 #[path = "../../../tests/fuzz/bodies/mbap_frame.rs"]
 mod mbap_frame;
+#[path = "../../../tests/fuzz/bodies/modbus_master.rs"]
+mod modbus_master;
 #[path = "../../../tests/fuzz/bodies/pdu.rs"]
 mod pdu;
 #[path = "../../../tests/fuzz/bodies/rtu_slave.rs"]
 mod rtu_slave;
+#[path = "../../../tests/fuzz/bodies/sniffer.rs"]
+mod sniffer;
 
 fn replay(target: &str, body: fn(&[u8])) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus").join(target);
@@ -44,4 +48,14 @@ fn corpus_of_ascii_frames() {
 #[test]
 fn corpus_of_modbus_tcp_frames() {
     replay("mbap_frame", mbap_frame::run);
+}
+
+#[test]
+fn corpus_of_the_master() {
+    replay("modbus_master", modbus_master::run);
+}
+
+#[test]
+fn corpus_of_the_sniffer() {
+    replay("sniffer", sniffer::run);
 }
