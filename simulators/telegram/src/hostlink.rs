@@ -1,14 +1,15 @@
 //! Omron Host Link, C-mode: the PLC's side. Reads and writes of its areas, test, status and model; long answers in several
 //! frames, each asked for with a delimiter. Knows areas as cells of units only.
 //!
-//! Source: SYSMAC C200HX/HG/HE operation manual, section 10 (commands, end codes, frames, FCS).
+//! Sources: SYSMAC C200HX/HG/HE operation manual, section 10 (commands, end codes, FCS); CQM1H programming manual, 6-4
+//! (divided commands and responses).
 
 use std::time::Duration;
 
 use hilrig_points::{Plant, Refusal};
 use hilrig_port::Time;
 
-use crate::buf::{Buf, from_decimal, from_hex};
+use crate::buf::{Buf, MAX_TELEGRAM, from_decimal, from_hex};
 use crate::memory::Area;
 use crate::talk::Answer;
 
@@ -20,6 +21,9 @@ const DONE: u8 = 0x00;
 const FCS_ERROR: u8 = 0x13;
 const FORMAT_ERROR: u8 = 0x14;
 const ENTRY_ERROR: u8 = 0x15;
+/// Codes for a frame that goes on with a command.
+const MORE_FCS_ERROR: u8 = 0xA3;
+const MORE_LENGTH_ERROR: u8 = 0xA8;
 
 /// Words of the first frame of an answer, and of the others.
 const FIRST_WORDS: usize = 30;
@@ -43,11 +47,13 @@ pub(crate) struct HostLink {
     /// PROGRAM (0), MONITOR (2) or RUN (3), as SC sets it.
     mode: u8,
     rest: Option<Rest>,
+    /// What has come of a command in several frames, without its FCSs; empty if there is none.
+    command: Buf,
 }
 
 impl HostLink {
     pub fn new(node: u8, areas: [Option<Area>; AREAS.len()], model: u8) -> Self {
-        Self { node, areas, model, mode: 2, rest: None }
+        Self { node, areas, model, mode: 2, rest: None, command: Buf::default() }
     }
 
     /// Answers what came up to a CR; `out` is all bytes of the answer.
@@ -57,7 +63,8 @@ impl HostLink {
         let Some(at) = raw.iter().rposition(|b| *b == b'@') else {
             return match self.rest {
                 Some(rest) if raw.is_empty() => self.more(plant, now, rest, out),
-                _ => Answer::Stranger,
+                _ if self.command.is_empty() || raw.is_empty() => Answer::Stranger,
+                _ => self.command_goes_on(plant, now, raw, out),
             };
         };
         let frame = &raw[at..];
@@ -65,19 +72,55 @@ impl HostLink {
             return Answer::Stranger;
         }
         self.rest = None;
-        let Some(covered) = frame.strip_suffix(b"*").filter(|f| f.len() >= 7) else {
+        self.command.clear();
+        let whole = frame.strip_suffix(b"*");
+        // Only writes are long enough to be divided.
+        let Some(covered) = whole.or((frame[3] == b'W').then_some(frame)).filter(|f| f.len() >= 7) else {
             return self.end(frame, FORMAT_ERROR, out);
         };
         let (covered, fcs) = covered.split_at(covered.len() - 2);
         if from_hex(fcs) != Some(sum_of(covered)) {
             return self.end(frame, FCS_ERROR, out);
         }
-        let text = &covered[5..];
+        if whole.is_none() {
+            self.command.extend(covered);
+            out.push(b'\r');
+            return Answer::Reply(Duration::ZERO);
+        }
+        self.command(plant, now, covered, out)
+    }
+
+    /// The next frame of a command: text and FCS, with the terminator if it is the last.
+    fn command_goes_on(&mut self, plant: &mut Plant, now: Time, raw: &[u8], out: &mut Buf) -> Answer {
+        let whole = raw.strip_suffix(b"*");
+        let text = whole.unwrap_or(raw);
+        let (text, fcs) = text.split_at(text.len().saturating_sub(2));
+        let mut all = [0; MAX_TELEGRAM];
+        let good = from_hex(fcs) == Some(sum_of(text));
+        self.command.extend(text);
+        let all = &mut all[..self.command.len()];
+        all.copy_from_slice(&self.command);
+        if good && !self.command.overflowed() && whole.is_none() {
+            out.push(b'\r');
+            return Answer::Reply(Duration::ZERO);
+        }
+        let long = self.command.overflowed();
+        self.command.clear();
+        match (good, long) {
+            (false, _) => self.end(all, MORE_FCS_ERROR, out),
+            (_, true) => self.end(all, MORE_LENGTH_ERROR, out),
+            _ => self.command(plant, now, all, out),
+        }
+    }
+
+    /// Does what a whole command says.
+    fn command(&mut self, plant: &mut Plant, now: Time, frame: &[u8], out: &mut Buf) -> Answer {
+        let text = &frame[5..];
         let area = |letter: u8| AREAS.iter().position(|(_, l)| *l == letter).and_then(|i| self.areas[i]);
         match [frame[3], frame[4]] {
             [b'X', b'Z'] | [b'*', b'*'] => return Answer::Quiet,
             [b'T', b'S'] => {
-                out.extend(covered);
+                out.extend(frame);
                 return close(out);
             }
             [b'M', b'M'] => {
@@ -214,8 +257,7 @@ fn write(plant: &mut Plant, now: Time, text: &[u8], area: Area) -> u8 {
     else {
         return FORMAT_ERROR;
     };
-    // 30 words are the most that a frame of 131 characters holds.
-    let mut words = [0; 2 * FIRST_WORDS];
+    let mut words = [0; MAX_TELEGRAM / 2];
     let (Some(begin), Some(words)) = (from_decimal(begin), words.get_mut(..data.len() / 2)) else {
         return ENTRY_ERROR;
     };

@@ -91,8 +91,38 @@ fn end_codes_say_what_is_wrong() {
     }
     assert_eq!(said(&ask(&mut plc, &mut plant, b"@00RD0000001056*")), "@00RD13");
     assert_eq!(said(&ask(&mut plc, &mut plant, b"@00RD00000010")), "@00RD14");
-    let long = format!("@00WD0000{}", "0000".repeat(31));
-    assert_eq!(said(&ask(&mut plc, &mut plant, &frame(&long))), "@00WD15");
+}
+
+/// A frame of a command that goes on: FCS, but no terminator.
+fn part(text: &str) -> Vec<u8> {
+    let mut frame = frame(text);
+    frame.pop();
+    frame
+}
+
+#[test]
+fn a_long_command_comes_in_frames_and_is_done_as_a_whole() {
+    let (mut plc, mut plant) = plc();
+    let words = |word: &str, n| word.repeat(n);
+    assert_eq!(ask(&mut plc, &mut plant, &part(&format!("@00WD0000{}", words("AAAA", 29)))), "\r");
+    assert_eq!(ask(&mut plc, &mut plant, &part(&words("BBBB", 31))), "\r");
+    assert_eq!(ask(&mut plc, &mut plant, b""), "", "a delimiter is not asked for");
+    let read = frame("@00RD00600001");
+    assert_eq!(said(&ask(&mut plc, &mut plant, &frame(&words("CCCC", 1)))), "@00WD00");
+    assert_eq!(said(&ask(&mut plc, &mut plant, &read)), "@00RD00CCCC");
+    assert_eq!(said(&ask(&mut plc, &mut plant, &frame("@00RD00280003"))), "@00RD00AAAABBBBBBBB");
+
+    assert_eq!(ask(&mut plc, &mut plant, &part("@00WD00601111")), "\r");
+    assert_eq!(said(&ask(&mut plc, &mut plant, b"222201*")), "@00WDA3", "FCS of a later frame");
+    assert_eq!(said(&ask(&mut plc, &mut plant, &read)), "@00RD00CCCC", "nothing of it is done");
+    assert_eq!(ask(&mut plc, &mut plant, &frame("1111")), "", "and it is over");
+
+    assert_eq!(ask(&mut plc, &mut plant, &part("@00WD00601111")), "\r");
+    for _ in 0..8 {
+        assert_eq!(ask(&mut plc, &mut plant, &part(&words("1111", 30))), "\r");
+    }
+    assert_eq!(said(&ask(&mut plc, &mut plant, &part(&words("1111", 30)))), "@00WDA8", "too long");
+    assert_eq!(said(&ask(&mut plc, &mut plant, &part("@00RD00000001"))), "@00RD14", "a read is not divided");
 }
 
 #[test]
