@@ -14,6 +14,6 @@ pub use model::{Model, ModelFile, PortPlan, Role, Seated, schema};
 pub use news::{News, Watch};
 pub use run::{
     FaultRow, Learned, PointRow, PollRow, PortRow, PortRun, Reloaded, Run, RunError, RunOptions, SniffRow,
-    Sniffed, TimingRow,
+    Sniffed, TimingRow, state_file,
 };
 pub use simple::simple_plant;

@@ -1,7 +1,7 @@
 //! What goes over the ports of a run, told frame by frame with points and values. Reads rings that shards fill; never
 //! holds up a line.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use hilrig_modbus::framing::Chunk;
 use hilrig_modbus::{FrameKind, FrameRecord};
@@ -18,6 +18,8 @@ const ASKED: usize = 256;
 #[derive(Debug, Default)]
 pub struct Watch {
     asked: Vec<(String, VecDeque<FrameRecord>)>,
+    /// Names of rules by port and number.
+    rules: HashMap<(String, u32), String>,
 }
 
 /// A frame, or what else happened on a port.
@@ -62,6 +64,7 @@ impl Watch {
     pub fn end(&mut self, run: &Run) {
         run.ports().iter().for_each(|port| port.watch(false));
         self.asked.clear();
+        self.rules.clear();
     }
 
     fn tell(&mut self, run: &Run, port: &PortRun, record: &FrameRecord) -> News {
@@ -79,7 +82,10 @@ impl Watch {
             FrameKind::Fault { .. } => Said::default(),
         };
         let rule = match record.kind {
-            FrameKind::Fault { rule } => run.rule_name(port, rule).unwrap_or_default(),
+            FrameKind::Fault { rule } => {
+                let name = self.rules.entry((port.name.clone(), rule));
+                name.or_insert_with(|| run.rule_name(port, rule).unwrap_or_default()).clone()
+            }
             _ => String::new(),
         };
         let catalogue = run.catalogue();

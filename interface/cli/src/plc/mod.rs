@@ -14,7 +14,7 @@ use hilrig_bridge::RealTimeSpec;
 use hilrig_contract::{Event, EventParams, Topic, timestamp};
 use hilrig_files::FileError;
 use hilrig_modbus::FrameKind;
-use hilrig_plc::{Model, News, PortPlan, Role, Run, RunError, RunOptions, Watch, simple_plant};
+use hilrig_plc::{Model, News, PortPlan, Role, Run, RunError, RunOptions, Watch, simple_plant, state_file};
 use hilrig_port::PortUrl;
 use serde_json::{Map, Value, json};
 
@@ -34,7 +34,7 @@ pub fn plc(args: PlcArgs, root: &Path, endpoint: Option<&str>, json: bool) -> Re
     match &args.command {
         Some(PlcCommand::Check { model }) => check(model, json),
         Some(command) => ask(command, root, endpoint, json),
-        None => foreground(&args, json),
+        None => foreground(&args, root, json),
     }
 }
 
@@ -148,6 +148,9 @@ fn model(args: &PlcArgs, seed: Option<u64>) -> Result<Result<Model, FileError>, 
         }
     };
     place(&mut model, args)?;
+    if model.ports.is_empty() {
+        return Err(Failure::usage("no port to serve on; give one, such as --port pty:plc"));
+    }
     if args.model.is_some() && !args.units.is_empty() {
         if let Some(id) = args.units.iter().find(|id| !model.units.iter().any(|(_, known)| known == *id)) {
             let known: Vec<String> = model.units.iter().map(|(name, id)| format!("{id} ({name})")).collect();
@@ -192,8 +195,9 @@ fn place(model: &mut Model, args: &PlcArgs) -> Result<(), Failure> {
     }
     if !bare.is_empty() {
         model.keep_ports(|p| p.role != Role::Slave);
-        for (i, url) in bare.into_iter().enumerate() {
-            let name = if i == 0 { "port".to_owned() } else { format!("port{}", i + 1) };
+        for url in bare {
+            let name = url.to_string();
+            let name = name.split('?').next().unwrap_or_default().to_owned();
             let mut port = PortPlan::slave(&name, None);
             (port.baud, port.format) = (args.baud, args.format);
             port.set_url(Some(url));
@@ -274,11 +278,21 @@ impl Shown {
     }
 }
 
-fn foreground(args: &PlcArgs, json: bool) -> Result<ExitCode, Failure> {
+/// Where the state is kept: where the command line says, or else where the model wants it. Whether it is taken up, and
+/// whether it is kept.
+fn state(args: &PlcArgs, model: &Model, root: &Path) -> (PathBuf, bool, bool) {
+    match &args.state {
+        Some(file) => (file.clone(), true, true),
+        None => (state_file(root, &model.name), model.restore, model.save),
+    }
+}
+
+fn foreground(args: &PlcArgs, root: &Path, json: bool) -> Result<ExitCode, Failure> {
     let model = match model(args, args.seed)? {
         Ok(model) => model,
         Err(error) => return Ok(show(error)),
     };
+    let (file, restore, save) = state(args, &model, root);
     let realtime: Option<RealTimeSpec> =
         args.realtime.as_deref().map(|text| inline::table("--realtime", text)).transpose()?;
     let interrupted = interrupt_flag()?;
@@ -289,7 +303,7 @@ fn foreground(args: &PlcArgs, json: bool) -> Result<ExitCode, Failure> {
     let options = RunOptions {
         runtime: runtime()?,
         realtime: realtime.as_ref().map(Into::into),
-        restore: args.state.clone().filter(|file| file.exists()),
+        restore: (restore && file.exists()).then(|| file.clone()),
         stop: &stop,
     };
     let run = match Run::start(model, &options) {
@@ -357,8 +371,9 @@ fn foreground(args: &PlcArgs, json: bool) -> Result<ExitCode, Failure> {
     if args.trace || json {
         shown.news(&run);
     }
-    if let Some(file) = &args.state {
-        run.save(file).map_err(|e| Failure::infrastructure(e.to_string()))?;
+    if save {
+        run.save(&file).map_err(|e| Failure::infrastructure(e.to_string()))?;
+        eprintln!("the state is in {}", file.display());
     }
     summary(&run, json);
     end.map(|()| ExitCode::SUCCESS)

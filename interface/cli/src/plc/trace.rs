@@ -13,7 +13,7 @@ pub struct Trace {
     colour: bool,
     /// Width of the longest name of a port.
     width: usize,
-    /// When requests were heard, by port, caller and unit.
+    /// The last request of a port and caller: its number, and when it was heard.
     asked: HashMap<(String, u32), (u64, Time)>,
 }
 
@@ -30,10 +30,10 @@ impl Trace {
                 self.asked.insert(key, (news.number, news.at));
             }
             FrameKind::Reply | FrameKind::Exception | FrameKind::OtherReply => {
-                if let Some((number, at)) = self.asked.get(&key).filter(|(n, _)| *n == news.number) {
-                    let _ = number;
-                    after = format!("  ({:.2} ms)", news.at.since(*at).as_nanos() as f64 / 1e6);
-                }
+                let asked = self.asked.get(&key).filter(|(number, _)| *number == news.number);
+                // Over TCP the answer is made at the moment of the request.
+                let time = asked.map(|(_, at)| news.at.since(*at)).filter(|time| !time.is_zero());
+                after = time.map_or(after, |t| format!("  ({:.2} ms)", t.as_nanos() as f64 / 1e6));
             }
             _ => {}
         }

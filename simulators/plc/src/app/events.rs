@@ -174,14 +174,15 @@ impl Telling {
         }
         self.watching = true;
         for news in self.watch.news(run) {
-            if faults && matches!(news.kind, FrameKind::Fault { .. }) {
-                if let Some(held) = self.firings.take(FIRINGS) {
-                    self.publish(Topic::FaultFired, news.json(), held);
-                }
+            let (topic, held) = if faults && matches!(news.kind, FrameKind::Fault { .. }) {
+                (Topic::FaultFired, self.firings.take(FIRINGS))
             } else if frames && self.chosen(&selection, &news) {
-                if let Some(held) = self.frames.take(FRAMES) {
-                    self.publish(Topic::Frame, news.json(), held);
-                }
+                (Topic::Frame, self.frames.take(FRAMES))
+            } else {
+                continue;
+            };
+            if let Some(held) = held {
+                self.publish(topic, news.json(), held);
             }
         }
     }

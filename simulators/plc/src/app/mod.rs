@@ -7,7 +7,7 @@ mod config;
 mod events;
 mod status;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use self::events::{Selection, Teller};
 use crate::model::Model;
-use crate::run::{Run, RunError, RunOptions};
+use crate::run::{Run, RunError, RunOptions, state_file};
 
 type Outcome = Result<Map<String, Value>, ContractError>;
 
@@ -80,11 +80,6 @@ fn failed(error: RunError) -> ContractError {
         }
         _ => ContractError::failed(message),
     }
-}
-
-/// Where states of models are kept.
-fn state_file(root: &Path, model: &str) -> PathBuf {
-    root.join("state").join("plc").join(format!("{model}.json"))
 }
 
 impl PlcApp {

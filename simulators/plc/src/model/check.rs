@@ -45,9 +45,8 @@ pub(super) fn check(text: &str, path: &Path, seed: Option<u64>) -> Result<Model,
             }
             None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         };
-        let seed = seed.unwrap_or_else(|| {
-            first.file.seed.as_ref().map_or(1, |s| problems.number(s, 0..=i64::MAX, "a seed") as u64)
-        });
+        let own = first.file.seed.as_ref().map(|s| problems.number(s, 0..=i64::MAX, "a seed") as u64);
+        let seed = seed.or(own).unwrap_or(1);
         let mut check = Check {
             problems: &mut problems,
             ports: vec![],

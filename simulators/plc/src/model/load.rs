@@ -1,15 +1,12 @@
 //! Reads a model file and all that it includes. Says what cannot be read, and where it was asked for; looks at nothing
 //! else in the files.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use hilrig_files::{At, FileError, Problems, Source, read};
+use hilrig_files::{At, FileError, Problems, Source, bytes_of, read};
 
 use super::file::ModelFile;
 
-/// More is no file that somebody wrote.
-const LARGEST: u64 = 16 << 20;
 /// Files of one model.
 const MOST: usize = 200;
 
@@ -36,17 +33,6 @@ pub(crate) fn text_of(path: &Path) -> Result<String, FileError> {
     let name = path.display().to_string();
     let bytes = bytes_of(path).map_err(|e| FileError::unreadable("model", &name, &e))?;
     String::from_utf8(bytes).map_err(|e| FileError::not_text("model", &name, &e))
-}
-
-/// Never waits: a pipe or a device is no file here.
-fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
-    let wrong = |why| Err(std::io::Error::other(why));
-    if !std::fs::metadata(path)?.is_file() {
-        return wrong("it is not a file");
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST { wrong("it is too large") } else { Ok(bytes) }
 }
 
 /// Reads `text` and what it includes; the file itself comes first. The current file of `problems` is that of `text`.

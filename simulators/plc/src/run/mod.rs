@@ -26,6 +26,7 @@ pub use control::PointRow;
 pub use faults::FaultRow;
 pub use reload::Reloaded;
 pub use sniff::{Learned, SniffRow, Sniffed};
+pub use state::state_file;
 
 /// How a run is to be.
 pub struct RunOptions<'a> {
@@ -51,7 +52,7 @@ pub enum RunError {
     NoPort,
     #[error("port {name} of the model has no url; say where it is in the model or as {name}=URL")]
     NoUrl { name: String },
-    #[error("port {name}: {source}")]
+    #[error("{}", port_trouble(name, url, source))]
     Port { name: String, url: String, source: PortError },
     #[error("{0}")]
     Shard(#[from] PortError),
@@ -63,6 +64,11 @@ pub enum RunError {
     Refused { what: String, why: String },
     #[error("{}: {source}", path.display())]
     Snapshot { path: PathBuf, source: std::io::Error },
+}
+
+/// A port of the command line is called as its URL is, which the reason says already.
+fn port_trouble(name: &str, url: &str, source: &PortError) -> String {
+    if url.starts_with(name) { source.to_string() } else { format!("port {name}: {source}") }
 }
 
 /// A model that runs. Dropping it closes its ports.

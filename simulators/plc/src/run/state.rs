@@ -2,13 +2,18 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hilrig_points::{Plant, Snapshot};
 use hilrig_port::Time;
 use serde::{Deserialize, Serialize};
 
 use super::{Run, RunError};
+
+/// Where the states of an installation are kept.
+pub fn state_file(root: &Path, model: &str) -> PathBuf {
+    root.join("state").join("plc").join(format!("{model}.json"))
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
