@@ -166,7 +166,7 @@ fn what_cannot_be_asked_is_told_before_the_port_is_opened() {
     let sandbox = Sandbox::new();
     let at = "tcp:127.0.0.1:1";
     for (args, word) in [
-        (&["read", at, "bits:0"][..], "no table"),
+        (&["read", at, "bits:0"][..], "the tables are"),
         (&["read", at, "holding:9..1"], "no place"),
         (&["read", at, "holding:0..2", "--type", "f32"], "takes 2"),
         (&["read", at, "holding:65535", "--type", "f32"], "65535"),

@@ -110,7 +110,7 @@ fn far_end(url: PortUrl, ports: &Runtime) -> Result<PortUrl, Failure> {
             let path = ports.dir().join(name);
             if !path.exists() {
                 return Err(Failure::infrastructure(format!(
-                    "there is no virtual port {} ; `hilrig plc MODEL.toml --port {url}` or `hilrig pair` makes one",
+                    "there is no virtual port {}; `hilrig plc MODEL.toml --port {url}` or `hilrig pair` makes one",
                     path.display()
                 )));
             }
@@ -154,7 +154,7 @@ struct Cell {
 impl Cell {
     fn json(&self, unit: u8) -> Value {
         json!({
-            "unit": unit, "table": self.place.table.word(), "address": self.place.first, "type": self.kind,
+            "unit": unit, "table": place::word(self.place.table), "address": self.place.first, "type": self.kind,
             "value": self.shown.json,
         })
     }
@@ -263,9 +263,9 @@ impl Span {
 fn read(table: Table, first: u16, count: u16) -> Request<'static> {
     match table {
         Table::Coils => Request::ReadCoils(first, count),
-        Table::Discrete => Request::ReadDiscreteInputs(first, count),
-        Table::Input => Request::ReadInputRegisters(first, count),
-        Table::Holding => Request::ReadHoldingRegisters(first, count),
+        Table::DiscreteInputs => Request::ReadDiscreteInputs(first, count),
+        Table::InputRegisters => Request::ReadInputRegisters(first, count),
+        Table::HoldingRegisters => Request::ReadHoldingRegisters(first, count),
     }
 }
 
@@ -277,7 +277,7 @@ fn write(
 ) -> Result<Request<'static>, Failure> {
     let usage = |message: String| Failure::usage(message);
     let first = place.first;
-    if matches!(place.table, Table::Discrete | Table::Input) {
+    if matches!(place.table, Table::DiscreteInputs | Table::InputRegisters) {
         return Err(usage(format!(
             "{place} cannot be written over Modbus; only coils and holding registers can"
         )));
@@ -332,7 +332,7 @@ fn send(
     let confirmed = answer.is_some();
     if json {
         say(&json!({
-            "unit": unit, "table": place.table.word(), "address": place.first, "written": values,
+            "unit": unit, "table": place::word(place.table), "address": place.first, "written": values,
             "confirmed": confirmed,
         })
         .to_string());

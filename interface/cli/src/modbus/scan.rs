@@ -8,7 +8,7 @@ use tokio_modbus::prelude::ReadCode;
 use tokio_modbus::{ExceptionCode, Request, Response};
 
 use super::client::{Client, Trouble, exception};
-use super::place::{Place, Table};
+use super::place::{Place, Table, word};
 use super::{Span, failure, read};
 use crate::args::{ShapeArgs, Units};
 use crate::modbus::values::Order;
@@ -31,7 +31,7 @@ pub fn scan(
 ) -> Result<ExitCode, Failure> {
     let all = if at.is_empty() { (1..=247).collect() } else { vec![1] };
     let units = units.map_or(all, |units| units.0);
-    let probes = if at.is_empty() { vec![Place::one(Table::Holding, 0)] } else { at.to_vec() };
+    let probes = if at.is_empty() { vec![Place::one(Table::HoldingRegisters, 0)] } else { at.to_vec() };
     let mut answered = 0;
     for (i, unit) in units.iter().enumerate() {
         progress(&format!("unit {unit} ({} of {}), {answered} answered", i + 1, units.len()));
@@ -153,7 +153,7 @@ fn tell_json(unit: u8, found: &[(Place, Found)], brief: bool, identity: Map<Stri
                 Found::Nothing => ("noAnswer", Value::Null),
             };
             let last = range.last.unwrap_or(range.first);
-            json!({ "table": range.table.word(), "first": range.first, "last": last, "result": result, "exception": code })
+            json!({ "table": word(range.table), "first": range.first, "last": last, "result": result, "exception": code })
         });
         line["ranges"] = ranges.collect();
     }
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn neighbours_of_one_kind_are_one_range() {
-        let at = |first, what| (Place::one(Table::Holding, first), what);
+        let at = |first, what| (Place::one(Table::HoldingRegisters, first), what);
         let refused = Found::Refused(ExceptionCode::IllegalDataAddress);
         let found = [
             at(0, refused),
