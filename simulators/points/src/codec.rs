@@ -241,7 +241,7 @@ impl Point {
             (_, value) => value.number(),
         };
         let number = number.ok_or_else(|| SetError::wrong_type(self, value))?;
-        let mut trial = Words::default_words();
+        let mut trial: Words = [0; MOST_CELLS];
         let trial = &mut trial[..words.len()];
         trial.copy_from_slice(words);
         if !self.put_number(number, trial) {
@@ -264,6 +264,11 @@ impl Point {
         Ok(())
     }
 
+    /// Whether [`admits`](Self::admits) can say no.
+    pub(crate) fn checks_writes(&self) -> bool {
+        self.min.is_some() || self.max.is_some() || matches!(self.kind, Type::Bcd16 | Type::Bcd32)
+    }
+
     /// Whether a master may write these cells: within the limits, and digits where there must be digits.
     pub(crate) fn admits(&self, words: &[u16]) -> bool {
         if matches!(self.kind, Type::Bcd16 | Type::Bcd32) && !is_bcd(self.bits(words)) {
@@ -274,16 +279,6 @@ impl Point {
         }
         let value = self.number(words);
         self.min.is_none_or(|min| value >= min) && self.max.is_none_or(|max| value <= max)
-    }
-}
-
-pub(crate) trait DefaultWords {
-    fn default_words() -> Self;
-}
-
-impl DefaultWords for Words {
-    fn default_words() -> Self {
-        [0; MOST_CELLS]
     }
 }
 

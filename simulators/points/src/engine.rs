@@ -16,6 +16,9 @@ use crate::spans::{Span, Spans};
 use crate::trigger::{Run, Trigger};
 use crate::{OnWrite, Refusal, Table, Unit, UnitError, Value};
 
+/// The end of time; what is due after it never is.
+const LAST: u64 = u64::MAX - 1;
+
 /// What does not change once the plant is built (but for the records of files, which nothing else depends on).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fixed {
@@ -197,7 +200,7 @@ impl Engine {
     #[inline]
     pub fn to(&mut self, fixed: &Fixed, now: Time) {
         let Some(begin) = self.begin else { return self.begin(fixed, now) };
-        let t = now.0.saturating_sub(begin.0).saturating_add(self.shift);
+        let t = now.0.saturating_sub(begin.0).saturating_add(self.shift).min(LAST);
         if t >= self.due {
             self.catch_up(fixed, t);
         }
@@ -409,14 +412,16 @@ impl Engine {
             if signal && point.on_write == OnWrite::Refuse {
                 return Err(Refusal::Address);
             }
-            let whole = &mut self.load(fixed, span.point)[..usize::from(point.cells)];
-            for (a, word) in (span.first..=span.last).zip(whole.iter_mut()) {
-                if (address..=last).contains(&a) {
-                    *word = value(usize::from(a - address));
+            if point.checks_writes() {
+                let whole = &mut self.load(fixed, span.point)[..usize::from(point.cells)];
+                for (a, word) in (span.first..=span.last).zip(whole.iter_mut()) {
+                    if (address..=last).contains(&a) {
+                        *word = value(usize::from(a - address));
+                    }
                 }
-            }
-            if !point.admits(whole) {
-                return Err(Refusal::Value);
+                if !point.admits(whole) {
+                    return Err(Refusal::Value);
+                }
             }
             self.remember_old(fixed, span.point);
             others = true;

@@ -1,5 +1,4 @@
-//! The data of simulated devices: four tables for each unit, typed points over them, and behaviours that make values of
-//! time. Sans-IO; knows no protocol and no clock.
+#![doc = include_str!("../POINTS.md")]
 
 mod build;
 mod codec;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod csv;
+mod document;
 mod expressions;
 mod mistakes;
 mod signals;
