@@ -20,7 +20,7 @@ use crate::child::{Group, confine, cores, on_path, read_summary, traced};
 use crate::line::End;
 use crate::report::{Floor, Rounds, Table, figure, print_floors, print_load, quantile, with_ratio};
 use load::{Callers, Run};
-use servers::{Ask, BUSY, FLOOR, LIBMODBUS, OURS, PYMODBUS, Place, Servers, free_port};
+use servers::{Ask, BUSY, FLOOR, Gap, LIBMODBUS, OURS, PYMODBUS, Place, Servers, free_port};
 
 /// Connections of the closed loops.
 const CONNECTIONS: [usize; 3] = [1, 16, 256];
@@ -65,7 +65,8 @@ struct Plan {
 #[derive(Debug, Default)]
 struct Figures {
     tcp: [Loop; 3],
-    line: Loop,
+    /// Answered at once, and after t3.5 by those that know it.
+    line: [Loop; 2],
     /// System calls a request, by name, on one connection.
     calls: BTreeMap<String, f64>,
     /// Resident memory in MB with all idle connections, and what each added, in KB.
@@ -136,7 +137,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 
     // A processor that sleeps between messages costs all servers the same, and more than any of them does.
     let awake = if options.asleep { Err("not asked for".to_owned()) } else { hold_latency() };
-    bench.rounds(|bench, name| bench.line_round(name))?;
+    bench.rounds(|bench, name| bench.line_round(name, Gap::None))?;
+    bench.rounds(|bench, name| match name {
+        OURS | FLOOR => bench.line_round(name, Gap::Silence),
+        _ => Ok(()),
+    })?;
     bench.rounds(|bench, name| bench.tcp_round(name, 0))?;
     let how = match &awake {
         Ok(_) => "processors kept awake".to_owned(),
@@ -208,15 +213,17 @@ impl Bench<'_> {
         self.figures.entry(name).or_default()
     }
 
-    fn line_round(&mut self, name: &'static str) -> Result<(), Failure> {
+    fn line_round(&mut self, name: &'static str, gap: Gap) -> Result<(), Failure> {
         let line = End::pty()?;
-        let mut group = self.start(name, &Place::Line(line.port.clone()))?;
+        let mut group = self.start(name, &Place::Line { path: line.port.clone(), gap })?;
         load::settle_rtu(&line, &mut group)?;
-        load::run_rtu(&line, self.plan.line / 10)?;
+        // A silence is a hundred times as long as all the rest.
+        let count = if gap == Gap::None { self.plan.line } else { self.plan.line / 5 };
+        load::run_rtu(&line, count / 10)?;
         let before = group.cpu();
-        let run = load::run_rtu(&line, self.plan.line)?;
+        let run = load::run_rtu(&line, count)?;
         let cpu = group.cpu() - before;
-        self.of(name).line.add(&run, cpu);
+        self.of(name).line[gap as usize].add(&run, cpu);
         Ok(())
     }
 
@@ -331,15 +338,15 @@ impl Bench<'_> {
             rate(LIBMODBUS, 1),
         ));
         floors.push(Floor::new("pymodbus' requests/s of ours, 16 connections", 0.1, rate(PYMODBUS, 1)));
-        for (what, limit, of) in [
-            (
-                "RTU on a PTY, p50, of the C floor's",
-                1.05,
-                &(|f: &Figures| f.line.p50.median()) as &dyn Fn(&Figures) -> f64,
-            ),
-            ("RTU on a PTY, CPU per request, of the C floor's", 1.2, &|f| f.line.cpu.median()),
-        ] {
-            floors.push(Floor::new(what, limit, self.ratio(OURS, FLOOR, of)));
+        for (how, gap) in [("", Gap::None), (" with t3.5", Gap::Silence)] {
+            let p50 = self.ratio(OURS, FLOOR, &|f| f.line[gap as usize].p50.median());
+            let cpu = self.ratio(OURS, FLOOR, &|f| f.line[gap as usize].cpu.median());
+            floors.push(Floor::new(format!("RTU on a PTY{how}, p50, of the C floor's"), 1.05, p50));
+            floors.push(Floor::new(
+                format!("RTU on a PTY{how}, CPU per request, of the C floor's"),
+                1.2,
+                cpu,
+            ));
         }
         let busy = 1.0 / self.ratio(BUSY, OURS, &|f| f.tcp[1].per_second.median());
         floors.push(Floor::new(
@@ -374,6 +381,9 @@ impl Bench<'_> {
             let mut table = Table::new(title, &header);
             for name in &self.servers.names {
                 let (ours, theirs) = (of(&self.figures[name]), of(floor));
+                if ours.p50.0.is_empty() {
+                    continue;
+                }
                 let pairs = [
                     (&ours.per_second, &theirs.per_second),
                     (&ours.p50, &theirs.p50),
@@ -394,8 +404,10 @@ impl Bench<'_> {
             );
             table(title, &|figures| &figures.tcp[index]);
         }
-        let gap = if self.servers.at_once { "replies at once" } else { "replies after t3.5" };
-        table(format!("Modbus RTU on a PTY, {gap} (x = of the C floor's); {how}"), &|figures| &figures.line);
+        for (gap, when) in [(Gap::None, "replies at once"), (Gap::Silence, "replies after t3.5")] {
+            let title = format!("Modbus RTU on a PTY, {when} (x = of the C floor's); {how}");
+            table(title, &|figures| &figures.line[gap as usize]);
+        }
 
         let title = format!("{IDLE} idle connections, and what a request on one connection costs");
         let mut table = Table::new(title, &["", "KB each", "MB resident", "system calls", "which"]);
@@ -441,7 +453,8 @@ impl Bench<'_> {
             json!({
                 "name": name,
                 "tcp": tcp.map(|(n, l)| json!({"connections": n, "loop": l.json()})).collect::<Vec<_>>(),
-                "rtu": figures.line.json(),
+                "rtu": figures.line[0].json(),
+                "rtuWithSilence": figures.line[1].json(),
                 "systemCallsPerRequest": figures.calls_per_request(),
                 "idleKb": figures.idle_kb,
                 "residentMb": figures.resident_mb,

@@ -11,7 +11,7 @@ use crate::Failure;
 use crate::child::on_path;
 
 pub const OURS: &str = "hilrig plc";
-/// With what a bench has going on: a hundred signals, three armed rules, frames recorded.
+/// With what a bench has going on: a hundred signals, three armed rules, each frame written to stdout.
 pub const BUSY: &str = "hilrig plc, busy";
 pub const FLOOR: &str = "C floor";
 pub const LIBMODBUS: &str = "libmodbus";
@@ -26,7 +26,16 @@ const BAUD: u32 = 115_200;
 #[derive(Debug, Clone)]
 pub enum Place {
     Tcp(SocketAddr),
-    Line(PathBuf),
+    Line { path: PathBuf, gap: Gap },
+}
+
+/// When a line is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    /// At once, as servers do that know no silence.
+    None,
+    /// After t3.5, as the specification says.
+    Silence,
 }
 
 /// Everything that can be measured here.
@@ -38,8 +47,6 @@ pub struct Servers {
     hilrig: PathBuf,
     python: PathBuf,
     temporary: PathBuf,
-    /// The line answers at once, as servers do that know no silence.
-    pub at_once: bool,
 }
 
 impl Servers {
@@ -75,14 +82,14 @@ impl Servers {
                 notes.push(format!("skipped: {program} is not installed (Debian package {package})"));
             }
         }
-        Ok(Self { names, notes, hilrig, python, temporary: temporary.to_owned(), at_once: true })
+        Ok(Self { names, notes, hilrig, python, temporary: temporary.to_owned() })
     }
 
     /// The command line that serves at a place.
     pub fn command(&self, name: &str, place: &Place) -> Result<Vec<OsString>, Failure> {
         let (kind, at) = match place {
             Place::Tcp(address) => ("tcp", address.port().to_string()),
-            Place::Line(path) => ("rtu", path.display().to_string()),
+            Place::Line { path, .. } => ("rtu", path.display().to_string()),
         };
         let mut command: Vec<OsString> = match name {
             OURS | BUSY => return self.ours(place, &Ask { busy: name == BUSY, ..Ask::default() }),
@@ -99,7 +106,7 @@ impl Servers {
         command.extend([kind.into(), at.into()]);
         match (name, place) {
             (_, Place::Tcp(_)) => {}
-            (FLOOR, _) if self.at_once => {}
+            (FLOOR, Place::Line { gap: Gap::None, .. }) => {}
             (FLOOR, _) => command.push(SILENCE_US.to_string().into()),
             _ => command.push(BAUD.to_string().into()),
         }
@@ -110,11 +117,14 @@ impl Servers {
     pub fn ours(&self, place: &Place, ask: &Ask) -> Result<Vec<OsString>, Failure> {
         let url = match place {
             Place::Tcp(address) => format!("tcp-listen:{address}"),
-            Place::Line(path) => path.display().to_string(),
+            Place::Line { path, .. } => path.display().to_string(),
         };
         let mut model = format!("[port.line]\nurl = \"{url}\"\n");
-        if let Place::Line(_) = place {
+        if let Place::Line { gap, .. } = place {
             let _ = writeln!(model, "baud = {BAUD}\nformat = \"8N1\"");
+            if *gap == Gap::None {
+                model += "reply_gap = \"1us\"\n";
+            }
         }
         if let Some(delay) = ask.delay_ms {
             let _ = writeln!(model, "min_delay = \"{delay}ms\"");
@@ -133,7 +143,7 @@ impl Servers {
             for (name, when) in [
                 ("other", "unit = 9"),
                 ("rare", "function = 3, nth = 4000000000"),
-                ("far", "addresses = \"99\""),
+                ("far", "addresses = \"5000\""),
             ] {
                 let _ = write!(
                     model,
@@ -149,7 +159,11 @@ impl Servers {
         }
         let file = self.temporary.join("model.toml");
         std::fs::write(&file, model)?;
-        Ok(vec![self.hilrig.clone().into(), "plc".into(), file.into()])
+        let mut command = vec![self.hilrig.clone().into(), "plc".into(), file.into()];
+        if ask.busy {
+            command.push("--trace".into());
+        }
+        Ok(command)
     }
 }
 
