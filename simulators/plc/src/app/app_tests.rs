@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hilrig_contract::{ConfigTree, Stop};
+use hilrig_contract::{ConfigTree, Job, Stop};
 use hilrig_port::{OpenPort, PortUrl, Shard};
 
 use super::*;

@@ -7,7 +7,7 @@ mod config;
 mod events;
 mod status;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,8 @@ struct Live {
     transport: String,
     /// The model file; empty if the config describes the unit.
     scenario: String,
+    /// Where its state is kept at the end, if it is.
+    state: Option<PathBuf>,
     run: Arc<Run>,
     /// Ends before the run does.
     teller: Option<Teller>,
@@ -127,6 +129,7 @@ impl PlcApp {
         }
         let scenario = model.path.strip_prefix(call.root).unwrap_or(&model.path).display().to_string();
         let state = state_file(call.root, &model.name);
+        let kept = model.save.then(|| state.clone());
         let options = RunOptions {
             runtime: self.runtime.clone(),
             realtime: None,
@@ -151,6 +154,7 @@ impl PlcApp {
             profile: profile.to_owned(),
             transport: call.config.text("transportMode").to_owned(),
             scenario,
+            state: kept,
             teller: publisher.map(|p| Teller::start(Arc::downgrade(&run), p, self.selection.clone())),
             run,
         };
@@ -185,8 +189,12 @@ impl PlcApp {
             return Ok(object(json!({"running": false, "wasRunning": false})));
         };
         let mut result = object(json!({"running": false, "wasRunning": true}));
-        if let Some(file) = save(&live.run, call.root, call.job) {
-            result.insert("state".to_owned(), json!(file));
+        match live.save() {
+            None => {}
+            Some((file, Ok(()))) => {
+                result.insert("state".to_owned(), json!(file.display().to_string()));
+            }
+            Some((_, Err(e))) => call.job.warn(&format!("the state is not saved: {e}")),
         }
         let counters: Vec<_> = live.run.ports().iter().map(|p| p.counter_row()).collect();
         let sum = |key: &str| counters.iter().filter_map(|row| row.get(key)?.as_u64()).sum::<u64>();
@@ -202,23 +210,13 @@ fn seed(call: Call<'_>) -> Option<u64> {
     call.args.int("seed").and_then(|seed| u64::try_from(seed).ok())
 }
 
-/// Keeps the state of a model that wants it kept; answers where.
-fn save(run: &Run, root: &Path, job: &dyn Job) -> Option<String> {
-    let model = run.model();
-    if !model.save {
-        return None;
-    }
-    let file = state_file(root, &model.name);
-    match run.save(&file) {
-        Ok(()) => Some(file.display().to_string()),
-        Err(e) => {
-            job.warn(&format!("the state is not saved: {e}"));
-            None
-        }
-    }
-}
-
 impl Live {
+    /// Keeps the state, if the model wants that.
+    fn save(&self) -> Option<(&Path, Result<(), RunError>)> {
+        let file = self.state.as_deref()?;
+        Some((file, self.run.save(file)))
+    }
+
     /// Waits for actions that still use the run, then closes its ports here and not on their thread.
     fn close(mut self, patience: Duration) {
         drop(self.teller.take());
@@ -289,6 +287,9 @@ impl App for PlcApp {
     fn shutdown(&self, deadline: Duration) {
         let live = lock(&self.state).live.take();
         if let Some(live) = live {
+            if let Some((_, Err(e))) = live.save() {
+                tracing::warn!(app = "plc-simulator", "the state is not saved: {e}");
+            }
             live.close(deadline);
         }
     }
