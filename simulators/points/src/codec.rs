@@ -44,6 +44,8 @@ fn range(kind: Type) -> (f64, f64) {
     }
 }
 
+const ROUNDING: f64 = 1.0 + 4.0 * f64::EPSILON;
+
 fn to_bcd(mut n: u64) -> u64 {
     let mut digits = 0;
     for place in 0..8 {
@@ -53,8 +55,9 @@ fn to_bcd(mut n: u64) -> u64 {
     digits
 }
 
+/// A digit above 9 counts as 9.
 fn from_bcd(digits: u64) -> u64 {
-    (0..8).rev().fold(0, |n, place| n * 10 + (digits >> (place * 4) & 0xF))
+    (0..8).rev().fold(0, |n, place| n * 10 + (digits >> (place * 4) & 0xF).min(9))
 }
 
 /// Whether all digits are 0 to 9.
@@ -179,7 +182,8 @@ impl Point {
                     Type::I16 | Type::I32 | Type::I64 => held as i64 as u64,
                     _ => held as u64,
                 };
-                (bits, raw >= low && raw <= high)
+                // A highest value that was scaled there and back may be off by a rounding.
+                (bits, raw >= low * ROUNDING && raw <= high * ROUNDING)
             }
         };
         self.put_bits(bits, words);
@@ -253,11 +257,15 @@ impl Point {
 
     fn put_text(&self, text: &str, words: &mut [u16]) -> Result<(), SetError> {
         let (length, most) = (text.len(), words.len() * 2);
-        if length > most {
-            return Err(SetError::Long { point: self.name.clone(), length, most });
-        }
+        // Bytes that were read as Latin-1 are written as such.
+        let latin: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
+        let bytes = match latin {
+            _ if length <= most => text.as_bytes(),
+            Some(ref latin) if latin.len() <= most => latin,
+            _ => return Err(SetError::Long { point: self.name.clone(), length, most }),
+        };
         words.fill(0);
-        for (w, pair) in words.iter_mut().zip(text.as_bytes().chunks(2)) {
+        for (w, pair) in words.iter_mut().zip(bytes.chunks(2)) {
             let pair = [pair[0], pair.get(1).copied().unwrap_or(0)];
             *w = if self.order.swaps_bytes() { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) };
         }

@@ -38,6 +38,9 @@ struct PointState {
     #[serde(rename = "type")]
     kind: Type,
     value: Value,
+    /// Its cells, which are taken as they are if they still say the value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cells: Vec<u16>,
     /// Its signal is off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     overridden: bool,
@@ -103,6 +106,7 @@ impl Plant {
             name: point.name.clone(),
             kind: point.kind,
             value,
+            cells: if point.bit.is_some() { vec![] } else { engine.cells(fixed, id) },
             overridden: fixed.signals[id.index()].is_some() && !engine.is_driven(id),
             ramp: engine.ramp_of(id),
             machine,
@@ -175,7 +179,7 @@ impl Plant {
         let has_signal = self.fixed.signals[id.index()].is_some();
         if !has_signal || state.overridden || state.ramp.is_some() {
             self.engine.change_mode(&self.fixed, id, Mode::Cells);
-            if let Err(why) = self.engine.store_value(&self.fixed, id, &state.value) {
+            if let Err(why) = self.engine.store_value(&self.fixed, id, &state.value, &state.cells) {
                 misfits.push(why.to_string());
             }
         }

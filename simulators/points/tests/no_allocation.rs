@@ -61,7 +61,8 @@ do = [{ set = { point = 'b', value = 1 } }, { wait = '1s' }, { release = 'b' }]
 
 #[test]
 fn none_while_it_lives() {
-    let mut plant = plant(MODEL);
+    // A model is run from a copy.
+    let mut plant = plant(MODEL).clone();
     let mut now = Time(1_000);
     plant.begin(now);
     let ids: Vec<_> = plant.points().map(|(id, _)| id).collect();

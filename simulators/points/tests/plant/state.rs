@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hilrig_points::{Plant, Snapshot, Table, Value};
+use proptest::prelude::*;
 
 use crate::{build, get, holding, id, ms, number, points, set, write};
 
@@ -74,6 +75,38 @@ fn a_restored_plant_cannot_be_told_from_the_one_that_went_on() {
     third.restore(hilrig_port::Time(17), &snapshot);
     let at = hilrig_port::Time(17) + Duration::from_millis(5000);
     assert_eq!(number(&mut third, at, "count"), number(&mut lived(), ms(9000), "count"));
+}
+
+proptest! {
+    /// Whatever stands in the cells, also what no value would put there.
+    #[test]
+    fn cells_come_back_to_the_bit(words in prop::collection::vec(any::<u16>(), 40), order in 0usize..4) {
+        let order = ["ABCD", "DCBA", "BADC", "CDAB"][order];
+        let text = order != "DCBA" && order != "CDAB";
+        let text_order = if text { order } else { "ABCD" };
+        let model = format!(
+            "[unit.u]\nholding = {{ '0..39' = 0 }}\n[unit.u.point]
+             a = {{ at = 'holding:0', type = 'f32', order = '{order}' }}
+             b = {{ at = 'holding:2', type = 'f64', order = '{order}', scale = 0.3 }}
+             c = {{ at = 'holding:6', type = 'u64', order = '{order}', scale = 1.7 }}
+             d = {{ at = 'holding:10', type = 'i64', order = '{order}' }}
+             e = {{ at = 'holding:14', type = 'bcd32', order = '{order}' }}
+             f = {{ at = 'holding:16', type = 'string', length = 5, order = '{text_order}' }}
+             g = {{ at = 'holding:22' }}
+             h = {{ at = 'holding:22', bit = 3 }}
+             i = {{ at = 'holding:23', bit = 0 }}
+             j = {{ at = 'holding:24', type = 'bool' }}"
+        );
+        let mut first = build(&model);
+        for (a, w) in (0..).zip(&words) {
+            let _ = first.unit_mut(1).unwrap().set(Table::HoldingRegisters, a, *w);
+        }
+        let snapshot = first.snapshot(ms(0));
+        let snapshot: Snapshot = serde_json::from_str(&serde_json::to_string(&snapshot).unwrap()).unwrap();
+        let mut second = build(&model);
+        prop_assert_eq!(second.restore(ms(0), &snapshot), Vec::<String>::new());
+        prop_assert_eq!(holding(&mut second, ms(0), 0, 40), words);
+    }
 }
 
 #[test]

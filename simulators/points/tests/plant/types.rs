@@ -184,6 +184,20 @@ fn points_are_found_by_name_and_place() {
 }
 
 #[test]
+fn what_stands_in_cells_and_is_no_value_is_still_read() {
+    let mut plant = build(
+        "[unit.u]\nholding = { 0 = 0xFA19, 1 = 0xFF41, 2 = 0xE9 }
+         [unit.u.point]\na = { at = 'holding:0', type = 'bcd16' }\nb = { at = 'holding:1', type = 'string', length = 2 }",
+    );
+    assert_eq!(get(&mut plant, ms(0), "a"), Value::Int(9919));
+    // No UTF-8, so Latin-1; and written back it is the same.
+    let text = get(&mut plant, ms(0), "b");
+    assert_eq!(text.to_string(), "\u{FF}A\0\u{E9}");
+    plant.set(ms(0), id(&plant, "b"), &text).unwrap();
+    assert_eq!(holding(&mut plant, ms(0), 1, 2), [0xFF41, 0xE9]);
+}
+
+#[test]
 fn a_point_takes_the_value_of_raw_cells_below_it() {
     let mut plant = build(
         "[unit.u]\nholding = { '0..9' = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10] }\ncoils = { 3 = true }
