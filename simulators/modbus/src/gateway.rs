@@ -208,15 +208,21 @@ impl Gateway {
 
     /// Sends the next requests, if the line is free.
     fn advance(&mut self, now: Time, calls: &mut Calls) {
-        while self.current.is_none()
-            && let Some((seat, place)) = self.choose(now)
-        {
+        self.next = None;
+        while self.current.is_none() {
+            let Some((seat, place)) = self.choose(now) else {
+                // Nobody, or only for units that are left alone.
+                let waiting = self.seats.iter().flat_map(|seat| &seat.queue);
+                self.next = waiting.map(|w| self.line.hold(w.units.1)).min();
+                break;
+            };
             let Seat { caller, queue, .. } = &mut self.seats[seat];
             let (caller, request) = (*caller, queue[place]);
             self.line.caller = caller.0;
             let offer =
                 self.line.offer(now, request.units.1, request.pdu.get(), self.timeout, &mut calls.line);
             if offer == Offer::Later {
+                self.next = Some(now);
                 break;
             }
             queue.remove(place);
@@ -230,17 +236,11 @@ impl Gateway {
             }
         }
         let busy = self.current.and_then(|c| c.caller);
-        for seat in
-            self.seats.iter_mut().filter(|s| s.leaving && s.queue.is_empty() && Some(s.caller) != busy)
-        {
+        let done = |seat: &Seat| seat.leaving && seat.queue.is_empty() && Some(seat.caller) != busy;
+        for seat in self.seats.iter_mut().filter(|seat| done(seat)) {
             seat.leaving = false;
             calls.close(seat.caller);
         }
-        let waiting = self.seats.iter().flat_map(|seat| &seat.queue);
-        self.next = match self.current {
-            Some(_) => None,
-            None => waiting.map(|w| self.line.hold(w.units.1)).min(),
-        };
     }
 
     /// The exchange on the line is over.

@@ -1,4 +1,4 @@
-//! Modbus cores: codec, framers, slave, master.
+//! Modbus cores: codec, framers, slave, master, gateway, sniffer.
 //!
 //! Sans-IO: fed with time and bytes, they own no clock, thread or descriptor and do not allocate while they are driven.
 //! References are to the Modbus Application Protocol V1.1b3 ("AP") and to Modbus over Serial Line V1.02 ("SL").

@@ -329,7 +329,8 @@ impl Master {
                 }
             }
         }
-        if self.results.push(result).is_err() {
+        // Without a reader there is nobody to lose them.
+        if self.results.push(result).is_err() && !self.results.is_abandoned() {
             self.stats.results_lost.add(1);
         }
     }

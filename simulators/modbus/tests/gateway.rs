@@ -319,6 +319,19 @@ fn a_late_reply_is_given_to_nobody() {
 }
 
 #[test]
+fn the_line_may_speak_ascii_and_a_dead_unit_holds_up_nobody() {
+    let gateway = Gateway::new(timing(), &plan()).framing(Framing::Ascii);
+    let mut w = Wire::new(Hall::new(gateway), slave(&[1, 2, 3]).framing(Framing::Ascii), |_| {});
+    come(&mut w, 1);
+    say(&mut w, 1, &[read(1, 9, 0), read(2, 9, 1), read(3, 2, 7)].concat());
+    w.run(SECOND * 2);
+    // The second to unit 9 waits until it cannot be mistaken any more; unit 2 does not.
+    let dead = |transaction| (1, adu(transaction, 9, &[0x83, 11]));
+    assert_eq!(answers(&mut w), [dead(1), (1, value(3, 2, 207)), dead(2)]);
+    assert!(w.log[0].3.starts_with(b":09030000"));
+}
+
+#[test]
 fn a_line_that_is_never_free_is_no_path() {
     let mut w = bench(&plan(), |_| {});
     come(&mut w, 1);
