@@ -1,4 +1,7 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::pdu::Request;
 
 #[test]
 fn requests_are_as_the_specification_shows_them() {
@@ -70,4 +73,43 @@ fn what_nobody_answers_is_known() {
     assert!(unanswered(Exchange::diagnostics(7, 4, &[0]).unwrap()));
     assert!(!unanswered(Exchange::diagnostics(7, 1, &[0]).unwrap()));
     assert!(!unanswered(Exchange::read(8, Table::Coils, 4, 1).unwrap()));
+}
+
+proptest! {
+    /// The master asks for nothing that the specification forbids, as the slave's decoder has it.
+    #[test]
+    fn every_request_that_is_made_is_a_legal_one(
+        which in 0..17usize, a in any::<u16>(), b in any::<u16>(), count in 0..2100u16,
+        sub in prop::sample::select(vec![0u16, 1, 2, 3, 4, 10, 11, 18, 20]),
+        words in prop::collection::vec(any::<u16>(), 0..130), bits in prop::collection::vec(any::<bool>(), 0..2000),
+        records in prop::collection::vec((0..4u16, 0..10_100u16, 0..130u16), 0..40), near in any::<bool>(),
+    ) {
+        let first = if near { 0xFF80 | a } else { a };
+        let parts: Vec<_> = records.iter().map(|&(file, record, length)| Record { file, record, length }).collect();
+        let writes: Vec<_> = records
+            .iter()
+            .take(3)
+            .map(|&(file, record, n)| (file, record, &words[..words.len().min(n.into())]))
+            .collect();
+        let made = match which {
+            0..=3 => Exchange::read(1, Table::ALL[which], first, count),
+            4 => Exchange::write_coil(1, a, near),
+            5 => Exchange::write_register(1, a, b),
+            6 => Exchange::exception_status(1),
+            7 => Exchange::diagnostics(1, sub, if sub == 0 { &words } else { &[0] }),
+            8 => Exchange::event_counter(1),
+            9 => Exchange::event_log(1),
+            10 => Exchange::write_coils(1, first, &bits),
+            11 => Exchange::write_registers(1, first, &words),
+            12 => Exchange::read_file(1, &parts),
+            13 => Exchange::write_file(1, &writes),
+            14 => Exchange::mask_write(1, a, b, count),
+            15 => Exchange::read_write(1, first, count, b, &words),
+            _ => Exchange::identity(1, a as u8 % 6, b as u8),
+        };
+        if let Ok(exchange) = made {
+            let decoded = Request::decode(exchange.pdu());
+            prop_assert!(decoded.is_ok(), "{:X?}: {decoded:?}", exchange.pdu());
+        }
+    }
 }
