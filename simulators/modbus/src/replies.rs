@@ -217,3 +217,57 @@ impl Replies {
         }
     }
 }
+
+/// What can be set and asked of the slaves of all framings, which have `served` and `replies`.
+macro_rules! slave_options {
+    () => {
+        /// Answers only for these units of the plant, not for all.
+        #[must_use]
+        pub fn units(mut self, only: Option<&[u8]>) -> Self {
+            self.served.restrict(only);
+            self
+        }
+
+        /// No reply leaves before this after its request.
+        #[must_use]
+        pub fn min_delay(mut self, time: std::time::Duration) -> Self {
+            self.replies.min_delay = time;
+            self
+        }
+
+        /// Faults between replies and wire.
+        #[must_use]
+        pub fn faults(mut self, faults: $crate::faults::ReplyFaults) -> Self {
+            self.replies.faults = faults;
+            self
+        }
+
+        /// Records what is heard and said.
+        #[must_use]
+        pub fn frames(mut self, sink: $crate::FrameSink) -> Self {
+            self.replies.frames = Some(sink);
+            self
+        }
+
+        /// The data that it answers from.
+        pub fn plant(&self) -> &hilrig_points::Shared {
+            self.served.plant()
+        }
+
+        /// The counters; readable from anywhere while the slave runs.
+        pub fn stats(&self) -> std::sync::Arc<$crate::SlaveStats> {
+            self.served.stats.clone()
+        }
+
+        /// To arm, clear and report faults while it runs.
+        pub fn faults_mut(&mut self) -> &mut $crate::faults::ReplyFaults {
+            &mut self.replies.faults
+        }
+
+        /// Looks again which units the plant has, after it was exchanged; those that stay keep their diagnostics.
+        pub fn refresh(&mut self) {
+            self.served.refresh();
+        }
+    };
+}
+pub(crate) use slave_options;

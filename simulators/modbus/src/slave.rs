@@ -4,19 +4,18 @@
 //! In RTU a reply leaves t3.5 after the last byte that was heard, and only while it is the answer to the last request
 //! on the line: when the master has gone on, an old reply would be taken for another one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hilrig_points::Shared;
 use hilrig_port::{LineEvent, Station, Time, Tx};
 
-use crate::faults::{Reply, ReplyFaults};
-use crate::frames::{FrameKind, FrameRecord, FrameSink};
+use crate::faults::Reply;
+use crate::frames::{FrameKind, FrameRecord};
 use crate::framing::{Chunk, Form, Framer, Framing, MAX_ADU};
 use crate::pdu::EXCEPTION;
-use crate::replies::{Replies, To};
+use crate::replies::{Replies, To, slave_options};
 use crate::rtu::{BROADCAST, Timing};
-use crate::served::{Served, SlaveStats};
+use crate::served::Served;
 
 /// Replies that can wait at once; more than one do only because of faults.
 const WAITING: usize = 8;
@@ -41,6 +40,8 @@ pub struct Slave {
 }
 
 impl Slave {
+    slave_options!();
+
     /// An RTU slave that answers for all units of a plant; without any, it listens only.
     pub fn new(timing: Timing, plant: Shared) -> Self {
         Self {
@@ -62,38 +63,10 @@ impl Slave {
         self
     }
 
-    /// Answers only for these units of the plant, not for all.
-    #[must_use]
-    pub fn units(mut self, only: Option<&[u8]>) -> Self {
-        self.served.restrict(only);
-        self
-    }
-
-    /// No reply leaves before this after its request.
-    #[must_use]
-    pub fn min_delay(mut self, time: Duration) -> Self {
-        self.replies.min_delay = time;
-        self
-    }
-
     /// Silence between a request and its reply, if not t3.5 (SL 2.5.1.1).
     #[must_use]
     pub fn reply_gap(mut self, gap: Option<Duration>) -> Self {
         self.replies.gap = gap;
-        self
-    }
-
-    /// Faults between replies and wire.
-    #[must_use]
-    pub fn faults(mut self, faults: ReplyFaults) -> Self {
-        self.replies.faults = faults;
-        self
-    }
-
-    /// Records what is heard and said.
-    #[must_use]
-    pub fn frames(mut self, sink: FrameSink) -> Self {
-        self.replies.frames = Some(sink);
         self
     }
 
@@ -102,26 +75,6 @@ impl Slave {
     pub fn response_time(mut self, time: Duration) -> Self {
         self.response_time = time;
         self
-    }
-
-    /// The data that it answers from.
-    pub fn plant(&self) -> &Shared {
-        self.served.plant()
-    }
-
-    /// The counters; readable from anywhere while the slave runs.
-    pub fn stats(&self) -> Arc<SlaveStats> {
-        self.served.stats.clone()
-    }
-
-    /// To arm, clear and report faults while it runs.
-    pub fn faults_mut(&mut self) -> &mut ReplyFaults {
-        &mut self.replies.faults
-    }
-
-    /// Looks again which units the plant has, after it was exchanged; those that stay keep their diagnostics.
-    pub fn refresh(&mut self) {
-        self.served.refresh();
     }
 
     /// Looks at what has come after each byte: is it a frame already?

@@ -2,7 +2,6 @@
 //! caller in their order; callers do not wait for each other. A caller costs nothing while it says nothing, but its
 //! place in a list.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hilrig_points::Shared;
@@ -10,14 +9,14 @@ use hilrig_port::{Caller, Calls, Server, Time};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::faults::{Reply, ReplyFaults};
-use crate::frames::{FrameKind, FrameRecord, FrameSink};
+use crate::faults::Reply;
+use crate::frames::{FrameKind, FrameRecord};
 use crate::framing::{Adu, Chunk, Form, Framer, Framing, MAX_ADU};
 use crate::mbap::{self, Parsed};
 use crate::pdu::{EXCEPTION, Exception, refuse};
-use crate::replies::{Replies, To};
+use crate::replies::{Replies, To, slave_options};
 use crate::rtu::{BROADCAST, Timing};
-use crate::served::{Served, SlaveStats};
+use crate::served::Served;
 
 /// Replies that can wait at once for their time.
 const WAITING: usize = 256;
@@ -76,6 +75,8 @@ pub struct TcpSlave {
 }
 
 impl TcpSlave {
+    slave_options!();
+
     /// A slave that answers for all units of a plant, to at most 1,024 callers at once. Of the timing only
     /// `silence` (RTU) and `between` (ASCII) are used: how long a frame may pause.
     pub fn new(framing: Framing, timing: Timing, plant: Shared) -> Self {
@@ -99,13 +100,6 @@ impl TcpSlave {
             any_unit: AnyUnit::default(),
             absent: AbsentUnit::default(),
         }
-    }
-
-    /// Answers only for these units of the plant, not for all.
-    #[must_use]
-    pub fn units(mut self, only: Option<&[u8]>) -> Self {
-        self.served.restrict(only);
-        self
     }
 
     /// Sends callers away while so many are there.
@@ -132,47 +126,6 @@ impl TcpSlave {
     pub fn absent_units(mut self, absent: AbsentUnit) -> Self {
         self.absent = absent;
         self
-    }
-
-    /// No reply leaves before this after its request.
-    #[must_use]
-    pub fn min_delay(mut self, time: Duration) -> Self {
-        self.replies.min_delay = time;
-        self
-    }
-
-    /// Faults between replies and wire.
-    #[must_use]
-    pub fn faults(mut self, faults: ReplyFaults) -> Self {
-        self.replies.faults = faults;
-        self
-    }
-
-    /// Records what is heard and said.
-    #[must_use]
-    pub fn frames(mut self, sink: FrameSink) -> Self {
-        self.replies.frames = Some(sink);
-        self
-    }
-
-    /// The data that it answers from.
-    pub fn plant(&self) -> &Shared {
-        self.served.plant()
-    }
-
-    /// The counters; readable from anywhere while the slave runs.
-    pub fn stats(&self) -> Arc<SlaveStats> {
-        self.served.stats.clone()
-    }
-
-    /// To arm, clear and report faults while it runs.
-    pub fn faults_mut(&mut self) -> &mut ReplyFaults {
-        &mut self.replies.faults
-    }
-
-    /// Looks again which units the plant has, after it was exchanged; those that stay keep their diagnostics.
-    pub fn refresh(&mut self) {
-        self.served.refresh();
     }
 
     fn peer(&mut self, caller: Caller) -> Option<&mut Peer> {
