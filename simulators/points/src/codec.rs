@@ -258,15 +258,14 @@ impl Point {
     fn put_text(&self, text: &str, words: &mut [u16]) -> Result<(), SetError> {
         let (length, most) = (text.len(), words.len() * 2);
         // Bytes that were read as Latin-1 are written as such.
-        let latin: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
-        let bytes = match latin {
-            _ if length <= most => text.as_bytes(),
-            Some(ref latin) if latin.len() <= most => latin,
-            _ => return Err(SetError::Long { point: self.name.clone(), length, most }),
-        };
-        words.fill(0);
-        for (w, pair) in words.iter_mut().zip(bytes.chunks(2)) {
-            let pair = [pair[0], pair.get(1).copied().unwrap_or(0)];
+        let latin = length > most && text.chars().all(|c| u8::try_from(c).is_ok());
+        if length > most && !(latin && text.chars().count() <= most) {
+            return Err(SetError::Long { point: self.name.clone(), length, most });
+        }
+        let (mut chars, mut bytes) = (text.chars().map(|c| c as u8), text.bytes());
+        let mut next = || if latin { chars.next() } else { bytes.next() }.unwrap_or(0);
+        for w in words {
+            let pair = [next(), next()];
             *w = if self.order.swaps_bytes() { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) };
         }
         Ok(())
