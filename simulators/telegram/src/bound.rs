@@ -88,8 +88,9 @@ impl Bound {
             return false;
         }
         room.extend(text.iter().map(|b| char::from(*b)));
-        // Asked for here: a refusal of the plant is a text, which would be allocated.
-        if room.len() > 2 * usize::from(plant.describe(self.id).cells) {
+        // Asked for here: a refusal of the plant is a text, which would be allocated. What is too long as UTF-8 is kept
+        // as it came.
+        if text.len() > 2 * usize::from(plant.describe(self.id).cells) {
             return false;
         }
         let value = Value::Text(std::mem::take(room));

@@ -138,7 +138,7 @@ fn published_telegrams() {
     );
     assert_eq!(wrap(&host, b"00RD00000010"), b"@00RD0000001057*\r");
 
-    // DF1 full duplex, CRC (Allen-Bradley 1770-6.5.16, chapter 2): the CRC covers data and ETX; this one is computed.
+    // DF1 full duplex, CRC (Allen-Bradley 1770-6.5.16): the CRC covers data and ETX; this one is computed.
     let df1 = &transparent()[1].1;
     let wire = wrap(df1, &[0x07, 0x11, 0x10, 0x00]);
     assert_eq!(wire[..9], [0x10, 2, 0x07, 0x11, 0x10, 0x10, 0, 0x10, 3]);

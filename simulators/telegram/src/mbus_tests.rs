@@ -5,7 +5,7 @@ use hilrig_points::Value;
 
 const NOTHING: [u8; 0] = [];
 
-/// The meter of the example in "The M-Bus: A Documentation", 6.4.1: address 2, 12565 l, 113 l/h at most, 218.37 kWh.
+/// The meter of the example in "The M-Bus: A Documentation", rev. 4.8, page 43: address 2, 12565 l, 113 l/h at most, 218.37 kWh.
 const METER: &str = r#"
 [unit.meter.point]
 volume = { at = "holding:0", type = "i32", value = 12565 }

@@ -196,7 +196,7 @@ impl Melsec {
             return Ok(());
         }
         let bits = shape.command[0] == b'B';
-        // Limits of the tables in 8.7 of the manual: 256 bits or 64 words to read, 160 or 64 to write, 20 or 10 to test.
+        // At most 256 bits or 64 words are read, 160 or 64 written, 20 or 10 tested (iQ-R manual, 17.4).
         let most = match (shape.command[1], bits) {
             (b'R', true) => 256,
             (b'R', false) | (b'W', false) => 64,

@@ -36,7 +36,7 @@ fn ask(plc: &mut Melsec, plant: &mut Plant, raw: &[u8]) -> (Answer, String) {
 
 #[test]
 fn the_sum_of_the_manual() {
-    // AJ71C24-S6 manual, 8.4.4 (7): station 0, PC FF, BR, wait 3, ABCD.
+    // AJ71C24-S6 manual, chapter 8, "sum check code": station 0, PC FF, BR, wait 3, ABCD.
     assert_eq!(sum_of(b"00FFBR3ABCD"), 0xBD);
 }
 

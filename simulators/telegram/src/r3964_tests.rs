@@ -89,7 +89,7 @@ fn talk(now: Time, a: &mut Partner, b: &mut Partner) {
     }
 }
 
-/// No document at hand shows a whole exchange in numbers; this one follows CP 340, 2.4.2 to 2.4.4: the DLE in the data is
+/// No document at hand shows a whole exchange in numbers; this one follows the CP 340 manual, 2.4: the DLE in the data is
 /// doubled, and the BCC is the exclusive or of all that follows STX up to and with ETX.
 #[test]
 fn an_exchange_character_by_character() {

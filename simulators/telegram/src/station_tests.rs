@@ -187,6 +187,16 @@ fn a_stalled_line_is_counted_and_shifts_nothing() {
     assert_eq!((totals.sent, totals.stalled, bench.station.deadline()), (0, 1, Some(ms(120))));
 }
 
+#[test]
+fn a_text_of_any_bytes_comes_back_as_it_came() {
+    let mut bench = Bench::new(SCALE);
+    for text in [&b"0123456789abcdef"[..], &[0xE4; 16], &[0xFF; 5], b"\xC3\x84", b""] {
+        bench.said.clear();
+        bench.hear(&[b"N07", text, b"\r\n"].concat());
+        assert_eq!(bench.said[0].1, [b"OK ", text, b" 0\r\n"].concat());
+    }
+}
+
 /// Two partners that hand each other telegrams by 3964R.
 const PARTNER: &str = r#"
 [unit.u.point]

@@ -19,7 +19,7 @@ const SPECIAL: u8 = 0x80;
 const MIRROR: u8 = 0x40;
 const BROADCAST: u8 = 0x20;
 
-/// Error numbers of the parameter channel (table 3-3).
+/// Error numbers of the parameter channel.
 const NO_PARAMETER: u32 = 0;
 const OUT_OF_LIMITS: u32 = 2;
 const WRONG_TYPE: u32 = 5;

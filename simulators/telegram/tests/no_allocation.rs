@@ -73,6 +73,7 @@ const DEVICES: [(&str, bool, &[&[u8]]); 6] = [
         &[
             b"N1.5,text\r",
             b"N-7,longer than sixteen b\r",
+            b"N1,\xE4\xE4\xE4\xE4\xE4\xE4\xE4\xE4\xE4\xE4\xE4\xE4\r",
             b"M\x02\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFE\r",
             b"M\x03\r",
             b"x",
