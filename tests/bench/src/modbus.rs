@@ -20,7 +20,7 @@ use crate::child::{Group, confine, cores, on_path, read_summary, traced};
 use crate::line::End;
 use crate::report::{Floor, Rounds, Table, figure, print_floors, print_load, quantile, with_ratio};
 use load::{Callers, Run};
-use servers::{Ask, BUSY, FLOOR, Gap, LIBMODBUS, OURS, PYMODBUS, Place, Servers, free_port};
+use servers::{Ask, BUSY, FLOOR, Gap, LIBMODBUS, OURS, PYMODBUS, Place, Servers, TRACED, free_port};
 
 /// Connections of the closed loops.
 const CONNECTIONS: [usize; 3] = [1, 16, 256];
@@ -348,12 +348,11 @@ impl Bench<'_> {
                 cpu,
             ));
         }
-        let busy = 1.0 / self.ratio(BUSY, OURS, &|f| f.tcp[1].per_second.median());
-        floors.push(Floor::new(
-            "requests/s without signals and rules, of those with, 16 connections",
-            1.1,
-            busy,
-        ));
+        for (with, name) in [("signals and rules", BUSY), ("signals, rules and a trace", TRACED)] {
+            let what = format!("requests/s without {with}, of those with, 16 connections");
+            let without = 1.0 / self.ratio(name, OURS, &|f| f.tcp[1].per_second.median());
+            floors.push(Floor::new(what, 1.1, without));
+        }
         let ours = self.figures.get(OURS);
         floors.push(Floor::new("KB per idle connection", 1.0, ours.map_or(f64::NAN, |f| f.idle_kb)));
         let what = format!("MB resident with {IDLE} connections");

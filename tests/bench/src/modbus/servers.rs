@@ -11,8 +11,10 @@ use crate::Failure;
 use crate::child::on_path;
 
 pub const OURS: &str = "hilrig plc";
-/// With what a bench has going on: a hundred signals, three armed rules, each frame written to stdout.
+/// With a hundred live signals and three armed rules that never fire.
 pub const BUSY: &str = "hilrig plc, busy";
+/// The same, and each frame is written to stdout.
+pub const TRACED: &str = "hilrig plc, busy, trace";
 pub const FLOOR: &str = "C floor";
 pub const LIBMODBUS: &str = "libmodbus";
 pub const TOKIO: &str = "tokio-modbus";
@@ -57,7 +59,7 @@ impl Servers {
         if !compiled("modbus_floor", &[], temporary) {
             return Err(Failure::Missing("the C floor cannot be compiled: is `cc` installed?".to_owned()));
         }
-        let mut names = vec![OURS, BUSY, FLOOR];
+        let mut names = vec![OURS, BUSY, TRACED, FLOOR];
         let mut notes = Vec::new();
         if compiled("modbus_libmodbus", &["-I/usr/include/modbus", "-lmodbus"], temporary) {
             names.push(LIBMODBUS);
@@ -92,7 +94,10 @@ impl Servers {
             Place::Line { path, .. } => ("rtu", path.display().to_string()),
         };
         let mut command: Vec<OsString> = match name {
-            OURS | BUSY => return self.ours(place, &Ask { busy: name == BUSY, ..Ask::default() }),
+            OURS | BUSY | TRACED => {
+                return self
+                    .ours(place, &Ask { busy: name != OURS, trace: name == TRACED, ..Ask::default() });
+            }
             FLOOR | LIBMODBUS => {
                 let program = if name == FLOOR { "modbus_floor" } else { "modbus_libmodbus" };
                 vec![self.temporary.join(program).into()]
@@ -160,7 +165,7 @@ impl Servers {
         let file = self.temporary.join("model.toml");
         std::fs::write(&file, model)?;
         let mut command = vec![self.hilrig.clone().into(), "plc".into(), file.into()];
-        if ask.busy {
+        if ask.trace {
             command.push("--trace".into());
         }
         Ok(command)
@@ -171,6 +176,7 @@ impl Servers {
 #[derive(Debug, Default)]
 pub struct Ask {
     pub busy: bool,
+    pub trace: bool,
     pub delay_ms: Option<u32>,
     /// SCHED_FIFO on this core, and what goes with it.
     pub realtime: Option<usize>,
