@@ -17,30 +17,39 @@ enum State {
     Held,
 }
 
-/// A reply that waits.
+/// When and to whom a reply goes. Apart from its bytes, since all of them are looked through.
 #[derive(Debug)]
-pub(crate) struct Slot {
+struct Slot {
     state: State,
-    pub caller: u32,
+    /// Late on purpose: not to be forgotten when the next request comes.
+    late: bool,
+    caller: u32,
     /// Number of its request.
-    pub number: u64,
+    number: u64,
     due: Time,
     order: u64,
     /// Bytes that have left.
     sent: usize,
-    pub reply: Reply,
-    pub shape: Shape,
 }
 
-/// What is to be done with a slot now.
+#[derive(Debug)]
+struct Content {
+    reply: Reply,
+    shape: Shape,
+}
+
+/// What is to be done now.
 #[derive(Debug)]
 pub(crate) struct Due<'a> {
-    pub slot: &'a Slot,
+    pub caller: u32,
+    /// Number of the request.
+    pub number: u64,
+    pub reply: &'a Reply,
     pub bytes: &'a [u8],
     /// These are its first bytes.
     pub first: bool,
-    /// And these its last.
-    pub last: bool,
+    /// The connection is to be closed behind them.
+    pub close: bool,
     /// More waits for this caller.
     pub more: bool,
 }
@@ -48,6 +57,7 @@ pub(crate) struct Due<'a> {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     slots: Vec<Slot>,
+    contents: Vec<Content>,
     most: usize,
     /// Replies to one caller keep their order.
     pub ordered: bool,
@@ -59,7 +69,8 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// With room for so many replies. The memory is there from now on, but is touched when it is needed.
     pub fn new(most: usize) -> Self {
-        Self { slots: Vec::with_capacity(most), most, ordered: false, used: 0, order: 0, next: None }
+        let (slots, contents) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        Self { slots, contents, most, ordered: false, used: 0, order: 0, next: None }
     }
 
     /// When the next bytes are due.
@@ -78,32 +89,31 @@ impl Outbox {
     }
 
     /// A place for a reply, to be filled through [`shape`](Self::shape); `None` if there is no room. It is only used
-    /// with [`put`](Self::put).
-    pub fn reserve(&mut self) -> Option<usize> {
-        let free = self.slots.iter().position(|s| s.state == State::Free);
-        if free.is_none() && self.slots.len() < self.most {
-            self.slots.push(Slot {
-                state: State::Free,
-                caller: 0,
-                number: 0,
-                due: Time(0),
-                order: 0,
-                sent: 0,
-                reply: Reply::EMPTY,
-                shape: Shape::EMPTY,
-            });
-            return Some(self.slots.len() - 1);
+    /// with [`put`](Self::put). What is `late` leaves some places free for what is not.
+    pub fn reserve(&mut self, late: bool) -> Option<usize> {
+        let kept_free = if late { self.most / 8 } else { 0 };
+        if self.used + kept_free >= self.most {
+            return None;
         }
-        free
+        let free = self.slots.iter().position(|s| s.state == State::Free);
+        free.or_else(|| {
+            let (state, due) = (State::Free, Time(0));
+            self.slots.push(Slot { state, late, caller: 0, number: 0, due, order: 0, sent: 0 });
+            self.contents.push(Content { reply: Reply::EMPTY, shape: Shape::EMPTY });
+            Some(self.slots.len() - 1)
+        })
     }
 
     pub fn shape(&mut self, place: usize) -> &mut Shape {
-        &mut self.slots[place].shape
+        &mut self.contents[place].shape
     }
 
     /// The reply in a place is due then, or after its delay, and not before those that wait for the same caller.
     pub fn put(&mut self, place: usize, caller: u32, number: u64, due: Time, reply: &Reply) {
-        let mut due = due + self.slots[place].shape.delay;
+        let content = &mut self.contents[place];
+        content.reply = *reply;
+        let (held, delay) = (content.shape.late, content.shape.delay);
+        let mut due = due + delay;
         self.order += 2;
         let order = self.order;
         for other in self.slots.iter_mut().filter(|s| s.caller == caller) {
@@ -114,11 +124,10 @@ impl Outbox {
                 State::Waiting | State::Free => {}
             }
         }
+        let state = if held { State::Held } else { State::Waiting };
+        let late = held || !delay.is_zero();
+        self.slots[place] = Slot { state, late, caller, number, due, order, sent: 0 };
         self.used += 1;
-        let slot = &mut self.slots[place];
-        slot.state = if slot.shape.late { State::Held } else { State::Waiting };
-        (slot.caller, slot.number, slot.due, slot.order, slot.sent) = (caller, number, due, order, 0);
-        slot.reply = *reply;
         self.look();
     }
 
@@ -127,21 +136,15 @@ impl Outbox {
         self.next = waiting.map(|s| s.due).min();
     }
 
-    /// Hands out the next bytes that are due, and puts the rest of their slot off. Call it until there is none.
+    /// Hands out the next bytes that are due, and puts the rest of their reply off. Call it until there is none.
     pub fn pop(&mut self, now: Time, sent: impl FnOnce(Due<'_>)) -> bool {
         if self.next.is_none_or(|next| next > now) {
             return false;
         }
-        let waiting = |s: &&Slot| s.state == State::Waiting && s.due <= now;
-        let Some(key) = self.slots.iter().filter(waiting).map(|s| (s.due, s.order)).min() else {
-            self.look();
-            return false;
-        };
-        let Some(place) = self.slots.iter().position(|s| s.state == State::Waiting && s.order == key.1)
-        else {
-            return false;
-        };
-        let (caller, order) = (self.slots[place].caller, self.slots[place].order);
+        let waiting = |s: &(usize, &Slot)| s.1.state == State::Waiting;
+        let next = self.slots.iter().enumerate().filter(waiting).min_by_key(|(_, s)| (s.due, s.order));
+        let Some((place, slot)) = next else { return false };
+        let (caller, order, number, begun) = (slot.caller, slot.order, slot.number, slot.sent);
         // One that is in the middle of something goes first.
         let ahead = |s: &&Slot| {
             let goes_first = self.ordered || s.sent > 0;
@@ -152,16 +155,22 @@ impl Outbox {
             self.look();
             return due > now || self.pop(now, sent);
         }
-        let slot = &self.slots[place];
-        let (end, pause) = match slot.shape.close {
-            Close::Instead => (slot.sent, Duration::ZERO),
-            _ => slot.shape.piece(slot.sent),
+        let Content { reply, shape } = &self.contents[place];
+        let (end, pause) = match shape.close {
+            Close::Instead => (begun, Duration::ZERO),
+            _ => shape.piece(begun),
         };
-        let last = end >= slot.shape.len || slot.shape.close == Close::Instead;
-        let bytes = &slot.shape.bytes[slot.sent..end];
+        let last = end >= shape.len || shape.close == Close::Instead;
         let behind = |s: &Slot| s.state == State::Waiting && s.caller == caller && s.order != order;
-        let more = !last || self.slots.iter().any(behind);
-        sent(Due { slot, bytes, first: slot.sent == 0, last, more });
+        sent(Due {
+            caller,
+            number,
+            reply,
+            bytes: &shape.bytes[begun..end],
+            first: begun == 0,
+            close: last && shape.close != Close::No,
+            more: !last || self.slots.iter().any(behind),
+        });
         let slot = &mut self.slots[place];
         slot.sent = end;
         slot.due = slot.due + pause;
@@ -175,17 +184,18 @@ impl Outbox {
 
     /// Nothing leaves before this, but what has begun to.
     pub fn hold(&mut self, until: Time) {
+        if self.used == 0 {
+            return;
+        }
         for slot in self.slots.iter_mut().filter(|s| s.state == State::Waiting && s.sent == 0) {
             slot.due = slot.due.max(until);
         }
-        if self.used > 0 {
-            self.look();
-        }
+        self.look();
     }
 
     /// Forgets replies that are not late on purpose; answers how many.
     pub fn supersede(&mut self) -> u64 {
-        self.forget(|s| s.state == State::Waiting && s.sent == 0 && s.shape.delay.is_zero() && !s.shape.late)
+        self.forget(|s| s.state == State::Waiting && s.sent == 0 && !s.late)
     }
 
     /// Forgets what is for a caller that has gone.
@@ -201,13 +211,12 @@ impl Outbox {
         if self.used == 0 {
             return 0;
         }
-        let mut n = 0;
+        let before = self.used;
         for slot in self.slots.iter_mut().filter(|s| s.state != State::Free && which(s)) {
             slot.state = State::Free;
-            n += 1;
+            self.used -= 1;
         }
-        self.used -= n as usize;
         self.look();
-        n
+        (before - self.used) as u64
     }
 }

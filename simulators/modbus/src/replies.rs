@@ -61,6 +61,12 @@ impl Replies {
         replies
     }
 
+    /// Room for so many replies that wait.
+    pub fn set_room(&mut self, room: usize) {
+        self.outbox = Outbox::new(room);
+        self.outbox.ordered = self.framing.is_over_tcp();
+    }
+
     pub fn set_framing(&mut self, framing: Framing, timing: &Timing) {
         let none = Duration::ZERO;
         self.framing = framing;
@@ -115,7 +121,7 @@ impl Replies {
             }
         }
         let len = reply.encode(self.framing, self.delimiter, out);
-        let Some(place) = self.outbox.reserve() else {
+        let Some(place) = self.outbox.reserve(true) else {
             served.sent(unit, None);
             served.stats.stalled.add(1);
             return None;
@@ -169,11 +175,10 @@ impl Replies {
         let (due, len) = (self.due(to), reply.encode(self.framing, self.delimiter, out));
         if due <= now && self.framing.is_over_tcp() && !self.outbox.has(to.caller) {
             stats.replies.add(1);
-            let adu = Adu { transaction: reply.transaction, unit: reply.unit, pdu: reply.pdu() };
-            self.record(to.caller, self.number, || FrameRecord::reply(now, adu));
+            self.record(to.caller, self.number, || FrameRecord::reply(now, reply.adu()));
             return Some(len);
         }
-        match self.outbox.reserve() {
+        match self.outbox.reserve(false) {
             Some(place) => {
                 self.outbox.shape(place).set(&out[..len]);
                 self.outbox.put(place, to.caller, self.number, due, reply);
@@ -195,16 +200,13 @@ impl Replies {
         loop {
             let mut sent = 0;
             let more = outbox.pop(now, |due| {
-                let (slot, reply) = (due.slot, &due.slot.reply);
                 sent = due.bytes.len();
-                let close = due.last && slot.shape.close != Close::No;
-                if !send(slot.caller, due.bytes, close, due.more) {
+                if !send(due.caller, due.bytes, due.close, due.more) {
                     stats.stalled.add(1);
                 } else if due.first && sent > 0 {
                     stats.replies.add(1);
                     if let Some(frames) = frames.as_mut().filter(|frames| frames.is_wanted()) {
-                        let adu = Adu { transaction: reply.transaction, unit: reply.unit, pdu: reply.pdu() };
-                        frames.push(FrameRecord::reply(now, adu).of(slot.caller, slot.number));
+                        frames.push(FrameRecord::reply(now, due.reply.adu()).of(due.caller, due.number));
                     }
                 }
             });

@@ -18,7 +18,7 @@ use crate::rtu::{BROADCAST, Timing};
 use crate::served::Served;
 
 /// Replies that can wait at once; more than one do only because of faults.
-const WAITING: usize = 8;
+const WAITING: usize = 32;
 
 /// A request to another unit, whose reply comes next.
 #[derive(Debug, Clone, Copy)]

@@ -18,8 +18,8 @@ use crate::replies::{Replies, To, slave_options};
 use crate::rtu::{BROADCAST, Timing};
 use crate::served::Served;
 
-/// Replies that can wait at once for their time.
-const WAITING: usize = 256;
+/// Callers at once, unless it is said; so many replies can wait for their time, too.
+const MOST: usize = 1024;
 
 /// What the unit ids 0 and 255 mean on Modbus TCP, if no unit has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -87,14 +87,14 @@ impl TcpSlave {
         };
         Self {
             served: Served::new(plant),
-            replies: Replies::new(framing, &timing, WAITING),
+            replies: Replies::new(framing, &timing, MOST),
             timing,
             peers: Vec::new(),
             spare: Vec::new(),
             listening: Vec::new(),
             look: None,
             callers: 0,
-            most: 1024,
+            most: MOST,
             idle: None,
             sweep: None,
             any_unit: AnyUnit::default(),
@@ -106,6 +106,7 @@ impl TcpSlave {
     #[must_use]
     pub fn max_callers(mut self, most: usize) -> Self {
         self.most = most;
+        self.replies.set_room(most.max(MOST));
         self
     }
 

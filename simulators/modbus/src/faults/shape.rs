@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::dice::Dice;
 use super::prepare::{Delay, Effect};
-use crate::framing::{Framing, MAX_ADU, encode};
+use crate::framing::{Adu, Framing, MAX_ADU, encode};
 use crate::pdu::{EXCEPTION, MAX_PDU};
 
 /// Most bytes that can come of one reply; more are cut off.
@@ -28,6 +28,10 @@ impl Reply {
 
     pub fn pdu(&self) -> &[u8] {
         &self.pdu[..self.len]
+    }
+
+    pub fn adu(&self) -> Adu<'_> {
+        Adu { transaction: self.transaction, unit: self.unit, pdu: self.pdu() }
     }
 
     /// Changes what is said, if the effect does that.
