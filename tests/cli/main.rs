@@ -6,6 +6,7 @@ mod captures;
 mod client;
 mod foreground;
 mod machine;
+mod plc;
 mod readme;
 mod recorded;
 mod rig;

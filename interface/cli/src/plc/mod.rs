@@ -242,7 +242,8 @@ impl Shown {
             let fault = matches!(news.kind, FrameKind::Fault { .. });
             match (self.json, fault) {
                 (true, true) => self.event(Topic::FaultFired, news.json()),
-                (true, false) => self.event(Topic::Frame, news.json()),
+                (true, false) if self.trace => self.event(Topic::Frame, news.json()),
+                (true, false) => {}
                 (false, _) => say(&self.line(&news)),
             }
         }
@@ -304,6 +305,7 @@ fn foreground(args: &PlcArgs, root: &Path, json: bool) -> Result<ExitCode, Failu
         runtime: runtime()?,
         realtime: realtime.as_ref().map(Into::into),
         restore: (restore && file.exists()).then(|| file.clone()),
+        watch: args.trace || json,
         stop: &stop,
     };
     let run = match Run::start(model, &options) {

@@ -134,6 +134,7 @@ impl PlcApp {
             runtime: self.runtime.clone(),
             realtime: None,
             restore: (model.restore && state.exists()).then_some(state),
+            watch: false,
             stop: &|| call.job.stop().is_some(),
         };
         let run = Run::start(model, &options).map_err(|e| match call.job.stop() {

@@ -35,6 +35,8 @@ pub struct RunOptions<'a> {
     pub realtime: Option<RealTime>,
     /// A file with the state of an earlier run.
     pub restore: Option<PathBuf>,
+    /// Record frames from the first one on, and not only once a [`Watch`](crate::Watch) looks.
+    pub watch: bool,
     /// Asked while ports are opened.
     pub stop: &'a dyn Fn() -> bool,
 }
@@ -81,6 +83,7 @@ pub struct Run {
     begun: Time,
     since: Instant,
     warnings: Vec<String>,
+    watch: bool,
     runtime: Runtime,
     shard: Shard,
 }

@@ -64,6 +64,7 @@ impl Run {
             begun,
             since: Instant::now(),
             warnings,
+            watch: options.watch,
             runtime: options.runtime.clone(),
             shard,
             model: Mutex::new(Arc::new(model)),
@@ -96,6 +97,7 @@ impl Run {
     ) -> Result<PortRun, RunError> {
         let (sink, frames) = frames(FRAMES);
         let sink = sink.port(number as u16);
+        frames.watch(self.watch);
         let Opened { port, far_end, .. } = opened;
         let url = port.url().to_string();
         let stats = port.stats();
