@@ -7,20 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hilrig_modbus::{
-    Exchange, Master, MasterStats, Outcome, Poll, PollResult, Results, Slave, Source, Timing,
+    Exchange, FrameKind, FrameReader, Master, MasterStats, Outcome, Poll, PollResult, Results, Slave, Source,
+    Timing, frames,
 };
+use hilrig_plc::Model;
 use hilrig_points::{Plant, Shared, Unit};
 use hilrig_port::{Conduit, Flow, Format, Happened, LineSettings, PortStats, Time};
 use hilrig_wire::{CoreSpec, LinkCore, RuleReport, WireSpec, character_time, frame_silence};
 
 use crate::hall::{Hall, Joined, Seated, Trouble};
 use crate::log::{Log, Role, What, hex, line_event_name, outcome_name};
-use crate::plan::{Count, FaultPlan, MasterPlan, Plan, PollPlan, PortKind, Seat, SimPlan, Table};
+use crate::plan::{Count, FaultPlan, MasterPlan, ModelSim, Plan, PollPlan, PortKind, Seat, SimPlan, Table};
 use crate::report::StationResult;
 use crate::watch::{Watch, Watched, watch};
 
 /// Results of one master that can wait to be read: some seconds of the fastest line.
 const RESULTS: usize = 4096;
+/// Frame records of one simulator that can wait to be read.
+const FRAMES: usize = 8192;
 /// Silence that ends a broken frame. Ports of a busy machine and USB adapters hold bytes back for so long, and a paced
 /// wire pauses when the machine does. Whole frames do not wait for it.
 const TOLERANCE: Duration = Duration::from_millis(80);
@@ -57,6 +61,10 @@ impl Tally {
 struct SimSeat<H: Hall> {
     station: H::Seat,
     watch: Option<Watch>,
+    /// What its reply faults did, if somebody wants to know.
+    frames: Option<FrameReader>,
+    /// Their names by number.
+    rules: Vec<(u32, String)>,
 }
 
 struct MasterSeat<H: Hall> {
@@ -107,9 +115,18 @@ impl<'p, H: Hall> Bench<'p, H> {
             bench.port(&port.name, &port.kind)?;
         }
         for sim in &plan.sims {
-            let core = Box::new(slave(plan, sim)?);
-            let (station, watch) = bench.sit(sim.seat, core)?;
-            bench.sims.push(SimSeat { station, watch });
+            let mut core = slave(plan, sim, seed, bench.hall.now())?;
+            let rules =
+                core.faults_mut().report().into_iter().map(|r| (r.number, r.name)).collect::<Vec<_>>();
+            let mut reader = None;
+            if log.is_on() && !rules.is_empty() {
+                let (sink, frames) = frames(FRAMES);
+                frames.watch(true);
+                core = core.frames(sink);
+                reader = Some(frames);
+            }
+            let (station, watch) = bench.sit(sim.seat, Box::new(core))?;
+            bench.sims.push(SimSeat { station, watch, frames: reader, rules });
         }
         for link in &plan.links {
             let faulty = plan.faults.iter().any(|f| f.link == bench.links.len());
@@ -216,6 +233,13 @@ impl<'p, H: Hall> Bench<'p, H> {
                 log.add(at, What::Sent { of, role, unit, function, hex: &text });
             }
         }
+        for (plan, sim) in plan.sims.iter().zip(&mut self.sims) {
+            while let Some(record) = sim.frames.as_mut().and_then(FrameReader::pop) {
+                let FrameKind::Fault { rule } = record.kind else { continue };
+                let Some((_, of)) = sim.rules.iter().find(|(number, _)| *number == rule) else { continue };
+                log.add(record.at, What::Fault { of, on: &plan.name, to: "", position: None, bytes: None });
+            }
+        }
         while let Some(event) = self.hall.event() {
             let Some(l) = self.links.iter().position(|link| link.id() == event.link) else { continue };
             let (name, to) = (&plan.links[l].name, plan.seat_name(plan.links[l].ends[event.side]));
@@ -283,17 +307,38 @@ impl<'p, H: Hall> Bench<'p, H> {
         }
     }
 
+    /// A value as it is now, live ones included.
     pub fn cell(&mut self, sim: usize, table: Table, address: u16) -> Result<Option<u16>, Trouble> {
-        let unit = self.plan.sims[sim].unit;
-        self.hall.with(&self.sims[sim].station, |slave: &mut Slave| {
-            slave.plant().with(|p| p.unit(unit).and_then(|u| u.get(table.core(), address)))
+        let Some(unit) = self.plan.sims[sim].unit else { return Ok(None) };
+        self.hall.with(&self.sims[sim].station, |slave: &mut Slave, now| {
+            slave.plant().with(|plant| {
+                let mut raw = [0; 2];
+                let read = match table.is_bits() {
+                    true => plant.read_bits(now, unit, table.core(), address, 1, &mut raw[1..]),
+                    false => plant.read_registers(now, unit, table.core(), address, 1, &mut raw),
+                };
+                // What a master may not read is there all the same.
+                let hidden = || plant.unit(unit).and_then(|u| u.get(table.core(), address));
+                if read.is_ok() { Some(u16::from_be_bytes(raw)) } else { hidden() }
+            })
         })
     }
 
+    /// Where there is a point it is written as a master would, so that its limits and triggers hold.
     pub fn set_cell(&mut self, sim: usize, table: Table, address: u16, value: u16) -> Result<bool, Trouble> {
-        let unit = self.plan.sims[sim].unit;
-        self.hall.with(&self.sims[sim].station, |slave: &mut Slave| {
-            slave.plant().with(|p| p.unit_mut(unit).is_some_and(|u| u.set(table.core(), address, value)))
+        let Some(unit) = self.plan.sims[sim].unit else { return Ok(false) };
+        self.hall.with(&self.sims[sim].station, |slave: &mut Slave, now| {
+            slave.plant().with(|plant| {
+                let written = plant.point_at(unit, table.core(), address).is_some()
+                    && match table {
+                        Table::Coils => plant.write_bits(now, unit, address, 1, &[value as u8]).is_ok(),
+                        Table::Holding => {
+                            plant.write_registers(now, unit, address, &value.to_be_bytes()).is_ok()
+                        }
+                        Table::Input | Table::Discrete => false,
+                    };
+                written || plant.unit_mut(unit).is_some_and(|u| u.set(table.core(), address, value))
+            })
         })
     }
 
@@ -303,7 +348,7 @@ impl<'p, H: Hall> Bench<'p, H> {
         let id = self.once;
         let poll = Poll::new(exchange).timeout(timeout);
         let station = &self.masters[master].station;
-        match self.hall.with(station, move |core: &mut Master| core.submit(id, poll))? {
+        match self.hall.with(station, move |core: &mut Master, _| core.submit(id, poll))? {
             true => Ok(id),
             false => Err(Trouble("too many writes wait at the master".to_owned())),
         }
@@ -341,7 +386,7 @@ impl<'p, H: Hall> Bench<'p, H> {
     /// Stops or resumes all poll lists.
     pub fn pause(&mut self, paused: bool) -> Result<(), Trouble> {
         for master in &self.masters {
-            self.hall.with(&master.station, |core: &mut Master| core.pause(paused))?;
+            self.hall.with(&master.station, |core: &mut Master, _| core.pause(paused))?;
         }
         Ok(())
     }
@@ -349,7 +394,7 @@ impl<'p, H: Hall> Bench<'p, H> {
     /// No master waits for a reply.
     pub fn is_idle(&mut self) -> Result<bool, Trouble> {
         for master in &self.masters {
-            if !self.hall.with(&master.station, |core: &mut Master| core.is_idle())? {
+            if !self.hall.with(&master.station, |core: &mut Master, _| core.is_idle())? {
                 return Ok(false);
             }
         }
@@ -398,7 +443,7 @@ impl<'p, H: Hall> Bench<'p, H> {
         };
         let mut rows = Vec::new();
         for (plan, sim) in self.plan.sims.iter().zip(&self.sims) {
-            let stats = self.hall.with(&sim.station, |s: &mut Slave| s.stats());
+            let stats = self.hall.with(&sim.station, |s: &mut Slave, _| s.stats());
             let counters = stats.map(|s| s.totals().entries().collect()).unwrap_or_default();
             rows.push(row(&plan.name, self.plan.seat_name(plan.seat), sim.station.port(), counters));
         }
@@ -449,15 +494,42 @@ fn timing(plan: &Plan, seat: Seat) -> Timing {
     Timing::new(baud, format).tolerance(TOLERANCE)
 }
 
-fn slave(plan: &Plan, sim: &SimPlan) -> Result<Slave, Trouble> {
+fn slave(plan: &Plan, sim: &SimPlan, seed: u64, now: Time) -> Result<Slave, Trouble> {
+    if let Some(served) = &sim.model {
+        return model_slave(plan, sim, served, seed, now);
+    }
     let mut unit = Unit::new();
     let wrong = |e| Trouble(format!("simulator {}: {e}", sim.name));
     for (table, address, value) in &sim.cells {
         unit.define(table.core(), *address, std::iter::once(*value)).map_err(wrong)?;
     }
     let mut data = Plant::default();
-    data.add_unit(sim.unit, unit).map_err(wrong)?;
+    data.add_unit(sim.unit.unwrap_or(1), unit).map_err(wrong)?;
     Ok(Slave::new(timing(plan, sim.seat), Shared::new(data)))
+}
+
+/// A model's port on a line of the rig, with the rig's seed. Its behaviours and faults begin now.
+fn model_slave(
+    plan: &Plan,
+    sim: &SimPlan,
+    served: &ModelSim,
+    seed: u64,
+    now: Time,
+) -> Result<Slave, Trouble> {
+    let ModelSim { model, port } = served;
+    let again;
+    let model = if model.seed == seed {
+        &**model
+    } else {
+        again = Model::load_with(&model.path, Some(seed)).map_err(|e| Trouble(e.lines()))?;
+        &again
+    };
+    let mut port = port.clone();
+    (port.baud, port.format) = plan.line_at(sim.seat);
+    port.tolerance = port.tolerance.max(TOLERANCE);
+    let mut data = model.plant();
+    data.begin(now);
+    Ok(model.slave(&port, &Shared::new(data), now))
 }
 
 fn poll(master: &MasterPlan, plan: &PollPlan) -> Result<Poll, Trouble> {

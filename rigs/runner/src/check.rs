@@ -44,6 +44,9 @@ fn empty_plan(file: &str, text: &str) -> Plan {
     }
 }
 
+/// The four tables as a file gives them.
+pub(crate) type Tables<'a> = [(Table, &'a Entries<Values>); 4];
+
 pub(crate) struct Check<'a> {
     pub problems: Problems<'a>,
     pub plan: Plan,
@@ -126,14 +129,29 @@ impl Check<'_> {
     fn sim(&mut self, name: &At<String>, sim: &At<Sim>) {
         let Sim::Plc(plc) = &sim.value;
         let seat = self.seat(&plc.port);
-        let unit = self.unit(plc.unit.as_ref());
-        let mut cells = Vec::new();
-        for (table, entries) in [
+        let tables = [
             (Table::Holding, &plc.holding),
             (Table::Input, &plc.input),
             (Table::Coils, &plc.coils),
             (Table::Discrete, &plc.discrete),
-        ] {
+        ];
+        let plan = match &plc.model {
+            Some(path) => self.model(name, plc, path, seat, tables),
+            None => {
+                if let Some(at) = &plc.model_port {
+                    self.problems.add(&at.span, "there is no model", "give `model`, or leave this out");
+                }
+                let unit = Some(self.unit(plc.unit.as_ref()));
+                let cells = self.all_cells(name, tables);
+                SimPlan { name: name.value.clone(), seat, unit, cells, model: None, broken: false }
+            }
+        };
+        self.plan.sims.push(plan);
+    }
+
+    fn all_cells(&mut self, name: &At<String>, tables: Tables<'_>) -> Vec<(Table, u16, u16)> {
+        let mut cells = Vec::new();
+        for (table, entries) in tables {
             let mut seen: HashMap<u16, usize> = HashMap::new();
             for (key, values) in &entries.0 {
                 for (address, value) in self.cells(table, key, values) {
@@ -147,10 +165,10 @@ impl Check<'_> {
             }
         }
         if cells.is_empty() {
-            let label = "give it `holding`, `input`, `coils` or `discrete`";
+            let label = "give it `holding`, `input`, `coils` or `discrete`, or a `model`";
             self.problems.add(&name.span, "this PLC has nothing to read", label);
         }
-        self.plan.sims.push(SimPlan { name: name.value.clone(), seat, unit, cells });
+        cells
     }
 
     fn cells(&mut self, table: Table, key: &At<String>, values: &At<Values>) -> Vec<(u16, u16)> {
@@ -254,7 +272,7 @@ impl Check<'_> {
         }
     }
 
-    fn unit(&mut self, unit: Option<&At<i64>>) -> u8 {
+    pub fn unit(&mut self, unit: Option<&At<i64>>) -> u8 {
         unit.map_or(1, |unit| self.problems.number(unit, 1..=247, "a unit id")) as u8
     }
 

@@ -63,15 +63,20 @@ pub enum Sim {
     Plc(PlcSim),
 }
 
-/// A PLC. It has the addresses that its tables name, and answers others with exception 2.
+/// A PLC. It has the addresses that its tables name, or those of a model, and answers others with exception 2.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlcSim {
     /// The port it sits on.
     pub port: At<String>,
-    /// Its unit id. Default 1.
+    /// Its unit id. Default 1. Of a model only this unit is served; without it all that the model's port serves.
     #[schemars(range(min = 1, max = 247))]
     pub unit: Option<At<i64>>,
+    /// A model file in place of tables: points, behaviours and faults of replies. Its path is relative to this file, its
+    /// seed is the rig's, and its values are this simulator's own.
+    pub model: Option<At<String>>,
+    /// Which port of the model this is: its framing, units, delays and faults. Needed if the model has several.
+    pub model_port: Option<At<String>>,
     /// Holding registers: address or range = value, or address = [values from there on].
     #[serde(default)]
     pub holding: Entries<Values>,

@@ -69,7 +69,7 @@ pub(crate) trait Hall {
     fn with<S: Station, R: Send>(
         &mut self,
         seat: &Self::Seat,
-        f: impl FnOnce(&mut S) -> R + Send,
+        f: impl FnOnce(&mut S, Time) -> R + Send,
     ) -> Result<R, Trouble>;
 
     fn with_core<R: Send>(
@@ -90,8 +90,13 @@ pub(crate) trait Hall {
     fn take_warnings(&mut self) -> Vec<String>;
 }
 
-fn in_core<S: Station, R>(station: &mut Watched, f: impl FnOnce(&mut S) -> R) -> Result<R, Trouble> {
-    station.core::<S>().map(f).ok_or_else(|| Trouble("the station is of another kind".to_owned()))
+fn in_core<S: Station, R>(
+    station: &mut Watched,
+    now: Time,
+    f: impl FnOnce(&mut S, Time) -> R,
+) -> Result<R, Trouble> {
+    let core = station.core::<S>().ok_or_else(|| Trouble("the station is of another kind".to_owned()))?;
+    Ok(f(core, now))
 }
 
 /// Ports of this machine, driven by a shard of their own.
@@ -198,9 +203,9 @@ impl Hall for RealHall<'_> {
     fn with<S: Station, R: Send>(
         &mut self,
         seat: &StationRef,
-        f: impl FnOnce(&mut S) -> R + Send,
+        f: impl FnOnce(&mut S, Time) -> R + Send,
     ) -> Result<R, Trouble> {
-        self.shard.with_station(seat, |station: &mut Watched, _, _| in_core(station, f))?
+        self.shard.with_station(seat, |station: &mut Watched, now, _| in_core(station, now, f))?
     }
 
     fn with_core<R: Send>(

@@ -9,6 +9,7 @@ mod file;
 mod golden;
 mod hall;
 mod log;
+mod model;
 mod plan;
 mod report;
 mod run;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use hilrig_plc::Model;
 use hilrig_port::{Format, PortUrl};
 use hilrig_wire::{FaultRule, WireSpec};
 
@@ -162,9 +163,34 @@ impl Table {
 pub(crate) struct SimPlan {
     pub name: String,
     pub seat: Seat,
-    pub unit: u8,
+    /// The unit that steps speak of; `None` if there are several.
+    pub unit: Option<u8>,
     /// (table, address, value), each address once.
     pub cells: Vec<(Table, u16, u16)>,
+    /// What is served in place of cells.
+    pub model: Option<ModelSim>,
+    /// Its model cannot be used: what it would have is not known.
+    pub broken: bool,
+}
+
+/// A port of a model.
+#[derive(Debug, Clone)]
+pub(crate) struct ModelSim {
+    pub model: Box<Model>,
+    pub port: hilrig_plc::PortPlan,
+}
+
+impl SimPlan {
+    pub fn has(&self, table: Table, address: u16) -> bool {
+        match &self.model {
+            None if self.broken => true,
+            None => self.cells.iter().any(|(t, a, _)| (*t, *a) == (table, address)),
+            Some(served) => {
+                let plant = served.model.plant();
+                self.unit.and_then(|unit| plant.unit(unit)?.get(table.core(), address)).is_some()
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

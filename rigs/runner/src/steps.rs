@@ -244,11 +244,15 @@ impl Check<'_> {
     fn has_cell(&mut self, sim: usize, table: Table, at: At<i64>) -> Option<u16> {
         let address = self.problems.address(&at);
         let plan = &self.plan.sims[sim];
-        if plan.cells.iter().any(|(t, a, _)| (*t, *a) == (table, address)) {
+        if plan.has(table, address) {
             return Some(address);
         }
         let message = format!("`{}` has no such address", plan.name);
-        self.problems.add(&at.span, message, format!("not in its {} table", table.name()));
+        let label = match plan.unit {
+            Some(_) => format!("not in its {} table", table.name()),
+            None => format!("it has several units; say with `unit` of `{}` which one is meant", plan.name),
+        };
+        self.problems.add(&at.span, message, label);
         None
     }
 

@@ -108,9 +108,9 @@ impl Hall for VirtualHall<'_> {
     fn with<S: Station, R: Send>(
         &mut self,
         seat: &VirtualStation,
-        f: impl FnOnce(&mut S) -> R + Send,
+        f: impl FnOnce(&mut S, Time) -> R + Send,
     ) -> Result<R, Trouble> {
-        self.shard.with_station(seat, |station: &mut Watched, _, _| in_core(station, f))?
+        self.shard.with_station(seat, |station: &mut Watched, now, _| in_core(station, now, f))?
     }
 
     fn with_core<R: Send>(
