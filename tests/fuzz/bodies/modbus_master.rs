@@ -87,8 +87,7 @@ pub fn run(data: &[u8]) {
             continue;
         }
         let mut reply = [0; MAX_ADU];
-        let len =
-            encode(framing, adu.transaction, adu.unit, &[3, 8, 0, 1, 0, 2, 0, 3, 0, 4], &mut reply);
+        let len = encode(framing, adu.transaction, adu.unit, &[3, 8, 0, 1, 0, 2, 0, 3, 0, 4], &mut reply);
         while bench.results.pop().is_some() {}
         bench.now = bench.now + Duration::from_millis(5);
         bench.master.on_bytes(bench.now, &reply[..len], &mut bench.tx);
