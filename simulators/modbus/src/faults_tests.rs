@@ -60,6 +60,8 @@ fn each_effect_does_what_it_says() {
     *bad.last_mut().unwrap() ^= 0x55;
     let function = adu(1, &[4, 4, 0x03, 0xE8, 0x03, 0xE9]);
     let unit = adu(9, &[3, 4, 0x03, 0xE8, 0x03, 0xE9]);
+    let drip = reply.iter().enumerate();
+    let drip = drip.map(|(i, b)| (T35 + (ms(5) + line(1)) * i as u32, vec![*b])).collect();
     for (effect, said) in [
         ("{ exception = 6 }", vec![(T35, adu(1, &[0x83, 6]))]),
         ("\"silence\"", vec![]),
@@ -68,6 +70,8 @@ fn each_effect_does_what_it_says() {
         ("{ truncate = 4 }", vec![(T35, cut(&reply, 4))]),
         ("{ truncate = 0 }", vec![]),
         ("{ extra = \"01 02\" }", vec![(T35, [&reply[..], &[1, 2]].concat())]),
+        ("{ pdu = \"03 02 00 05\" }", vec![(T35, adu(1, &[3, 2, 0, 5]))]),
+        ("{ drip = \"5ms\" }", drip),
         ("{ unit = 9 }", vec![(T35, unit)]),
         ("{ function = 4 }", vec![(T35, function)]),
         ("\"duplicate\"", vec![(T35, reply.clone()), (T35 + line(9) + T35, reply.clone())]),
@@ -112,6 +116,8 @@ fn rules_choose_by_what_was_asked() {
         ("function = 3", good(), adu(1, &[1, 0, 0, 0, 1])),
         ("table = \"coils\"", adu(1, &[1, 0, 0, 0, 1]), good()),
         ("table = \"coils\"", adu(1, &[5, 0, 0, 0, 0]), adu(1, &[6, 0, 0, 0, 0])),
+        ("quantity = 2", good(), adu(1, &[3, 0, 0, 0, 3])),
+        ("quantity = 1", adu(1, &[6, 0, 0, 0, 0]), adu(1, &[17])),
         ("addresses = 7", adu(1, &[3, 0, 5, 0, 3]), adu(1, &[3, 0, 5, 0, 2])),
         ("addresses = \"7..9\"", adu(1, &[16, 0, 9, 0, 1, 2, 0, 0]), adu(1, &[3, 0, 10, 0, 2])),
         ("addresses = \"7..9\", unit = 3", adu(3, &[3, 0, 0, 0, 20]), adu(1, &[3, 0, 0, 0, 20])),
@@ -318,7 +324,9 @@ fn some_effects_mean_nothing_on_some_framings() {
     }
 }
 
-const EFFECTS: [&str; 17] = [
+const EFFECTS: [&str; 19] = [
+    "{ pdu = 'FF' }",
+    "{ drip = '1ms' }",
     "{ exception = 6 }",
     "'silence'",
     "{ delay = '3ms' }",
@@ -361,11 +369,11 @@ proptest! {
             ask(&mut b, unit, pause);
         }
         (0..chosen.len()).for_each(|i| assert!(b.slave.faults_mut().clear(&format!("f{i}"))));
-        b.wait(Duration::from_secs(5));
+        b.wait(Duration::from_secs(100));
         // One may still be held back for this moment.
-        ask(&mut b, 1, 5000);
+        ask(&mut b, 1, 100_000);
         b.replies();
-        ask(&mut b, 1, 5000);
+        ask(&mut b, 1, 100_000);
         let mut good = [0; MAX_ADU];
         let len = encode(framing, 0, 1, &[3, 4, 0x03, 0xE8, 0x03, 0xE9], &mut good);
         prop_assert_eq!(b.replies(), [good[..len].to_vec()]);

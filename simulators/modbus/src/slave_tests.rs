@@ -375,6 +375,19 @@ fn a_port_may_serve_some_of_the_units() {
 }
 
 #[test]
+fn a_unit_on_several_ports_has_one_memory_and_separate_diagnostics() {
+    let mut b = Bench::new();
+    let timing = Timing::new(9600, "7E1".parse().unwrap());
+    let mut other = Slave::new(timing, b.slave.plant().clone());
+    let mut tx = Tx::default();
+    other.on_bytes(Time(5), &adu(1, &[6, 0, 0, 0, 77]), &mut tx);
+    other.on_deadline(Time(50_000_000), &mut tx);
+    assert_eq!(tx.pending(), adu(1, &[6, 0, 0, 0, 77]));
+    assert_eq!(b.ask(1, &[3, 0, 0, 0, 1]), [3, 2, 0, 77]);
+    assert_eq!(b.ask(1, &[8, 0, 11, 0, 0]), [8, 0, 11, 0, 2]);
+}
+
+#[test]
 fn units_of_an_exchanged_plant_are_served_after_a_refresh() {
     let mut b = Bench::new();
     let mut unit = Unit::new();

@@ -38,6 +38,9 @@ pub struct ReplyWhen {
     pub table: Option<At<TableName>>,
     /// The request reads or writes at least one of these addresses.
     pub addresses: Option<At<Addresses>>,
+    /// The request reads or writes just so many coils, inputs or registers.
+    #[schemars(range(min = 1, max = 2000))]
+    pub quantity: Option<At<i64>>,
     /// Only the n-th of those left by what is said above, counted from 1.
     #[schemars(range(min = 1))]
     pub nth: Option<At<i64>>,
@@ -88,12 +91,16 @@ pub enum ReplyEffect {
     Unit(#[schemars(range(min = 0, max = 255))] At<i64>),
     /// It has this function code; its check is right.
     Function(#[schemars(range(min = 0, max = 255))] At<i64>),
+    /// Function code and data are these bytes instead, hexadecimal; its check is right.
+    Pdu(At<Hex>),
     /// This is added to its transaction id. Only on Modbus TCP.
     Transaction(#[schemars(range(min = 1, max = 65535))] At<i64>),
     /// It comes twice, the second behind t3.5.
     Duplicate,
     /// It pauses in the middle.
     Split(SplitFile),
+    /// It comes byte by byte, with this pause after each.
+    Drip(At<TimeText>),
     /// Random bytes follow it.
     Babble(BabbleFile),
     /// It does not come before the next request, and then right before the reply to that.

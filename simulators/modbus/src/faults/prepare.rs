@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use hilrig_files::{At, Problems, TimeText};
 use hilrig_points::Table;
+use hilrig_wire::Hex;
 
 use super::dice::hash;
 use super::{DelayFile, ReplyEffect, ReplyRuleFile, ReplyWhen, TableName};
 use crate::framing::Framing;
+use crate::pdu::MAX_PDU;
 
 /// Bytes that a rule may add at once.
 const MAX_EXTRA: usize = 256;
@@ -26,8 +28,10 @@ pub(crate) enum Effect {
     Extra(Box<[u8]>),
     Unit(u8),
     Function(u8),
+    Pdu(Box<[u8]>),
     Transaction(u16),
     Duplicate,
+    Drip(Duration),
     Split { at: usize, gap: Duration },
     Babble { bytes: usize, after: Duration },
     Late,
@@ -61,6 +65,7 @@ pub(crate) struct When {
     pub function: Option<u8>,
     pub table: Option<Table>,
     pub addresses: Option<(u16, u16)>,
+    pub quantity: Option<u16>,
     pub nth: Option<u64>,
     pub every: u64,
     /// Out of 2^32.
@@ -169,6 +174,7 @@ impl Check<'_, '_> {
                 TableName::Input => Table::InputRegisters,
             }),
             addresses,
+            quantity: when.quantity.as_ref().map(|at| self.number(at, 1, 2000, "a quantity") as u16),
             nth: when.nth.as_ref().map(|at| positive(self, at, "a place in a row")),
             every: when.every.as_ref().map_or(1, |at| positive(self, at, "a number of replies")),
             chance,
@@ -190,13 +196,9 @@ impl Check<'_, '_> {
             ReplyEffect::Truncate(at) => {
                 Effect::Truncate(self.number(at, 0, 512, "a number of bytes") as usize)
             }
-            ReplyEffect::Extra(at) => {
-                if !(1..=MAX_EXTRA).contains(&at.value.0.len()) {
-                    let label = format!("1 to {MAX_EXTRA} bytes are possible");
-                    self.wrong(&at.span, "not a possible number of bytes", label);
-                }
-                Effect::Extra(at.value.0.as_slice().into())
-            }
+            ReplyEffect::Extra(at) => Effect::Extra(self.bytes(at, MAX_EXTRA)),
+            ReplyEffect::Pdu(at) => Effect::Pdu(self.bytes(at, MAX_PDU)),
+            ReplyEffect::Drip(at) => Effect::Drip(self.time(at)),
             ReplyEffect::Unit(at) => Effect::Unit(self.number(at, 0, 255, "a unit id") as u8),
             ReplyEffect::Function(at) => Effect::Function(self.number(at, 0, 255, "a function code") as u8),
             ReplyEffect::Transaction(at) => {
@@ -215,6 +217,14 @@ impl Check<'_, '_> {
             ReplyEffect::Close => Effect::Close,
             ReplyEffect::CloseAfter => Effect::CloseAfter,
         }
+    }
+
+    fn bytes(&mut self, at: &At<Hex>, most: usize) -> Box<[u8]> {
+        if !(1..=most).contains(&at.value.0.len()) {
+            let label = format!("1 to {most} bytes are possible");
+            self.wrong(&at.span, "not a possible number of bytes", label);
+        }
+        at.value.0.as_slice().into()
     }
 
     fn delay(&mut self, delay: &DelayFile) -> Delay {

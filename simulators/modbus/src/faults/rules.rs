@@ -229,10 +229,11 @@ impl Live {
             && self.rule.effect.fits(asked.framing)
             && when.unit.is_none_or(|unit| unit == asked.unit)
             && when.function.is_none_or(|function| function == asked.function)
-            && (when.table.is_none() && when.addresses.is_none()
+            && (when.table.is_none() && when.addresses.is_none() && when.quantity.is_none()
                 || asked.addresses.is_some_and(|(table, first, last)| {
                     when.table.is_none_or(|wanted| wanted == table)
                         && when.addresses.is_none_or(|range| within(range, first, last))
+                        && when.quantity.is_none_or(|quantity| last - first == quantity - 1)
                 }))
             && time >= when.from
             && when.until.is_none_or(|until| time < until);

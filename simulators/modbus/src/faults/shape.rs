@@ -43,6 +43,10 @@ impl Reply {
                 self.len = 2;
             }
             Effect::Unit(unit) => self.unit = *unit,
+            Effect::Pdu(bytes) => {
+                self.len = bytes.len().min(MAX_PDU);
+                self.pdu[..self.len].copy_from_slice(&bytes[..self.len]);
+            }
             Effect::Function(function) => self.pdu[0] = *function,
             Effect::Transaction(by) => self.transaction = self.transaction.wrapping_add(*by),
             Effect::BadCrc => self.bad = true,
@@ -86,6 +90,8 @@ pub(crate) struct Shape {
     /// Before the byte at this place comes a pause.
     cuts: [(usize, Duration); MAX_CUTS],
     cut_count: usize,
+    /// After each byte, if not zero.
+    drip: Duration,
     /// Before the first byte.
     pub delay: Duration,
     pub late: bool,
@@ -99,6 +105,7 @@ impl Shape {
         len: 0,
         cuts: [(0, Duration::ZERO); MAX_CUTS],
         cut_count: 0,
+        drip: Duration::ZERO,
         delay: Duration::ZERO,
         late: false,
         close: Close::No,
@@ -107,7 +114,7 @@ impl Shape {
     /// Begins anew with these bytes.
     pub fn set(&mut self, bytes: &[u8]) {
         (self.len, self.cut_count, self.delay) = (0, 0, Duration::ZERO);
-        (self.late, self.close) = (false, Close::No);
+        (self.drip, self.late, self.close) = (Duration::ZERO, false, Close::No);
         self.append(bytes);
     }
 
@@ -131,7 +138,12 @@ impl Shape {
     /// Where the piece that begins at `from` ends, and the pause behind it.
     pub fn piece(&self, from: usize) -> (usize, Duration) {
         let next = self.cuts[..self.cut_count].iter().find(|(at, _)| (from + 1..self.len).contains(at));
-        next.map_or((self.len, Duration::ZERO), |cut| *cut)
+        let (end, pause) = next.map_or((self.len, Duration::ZERO), |cut| *cut);
+        match end {
+            _ if self.drip.is_zero() => (end, pause),
+            end if end == from + 1 => (end, pause + self.drip),
+            _ => (self.len.min(from + 1), self.drip),
+        }
     }
 
     /// Changes the bytes, if the effect does that. `between` is the silence between two frames, `character` what one
@@ -151,6 +163,7 @@ impl Shape {
                 self.cut(len, between + character * len as u32);
             }
             Effect::Split { at, gap } => self.cut(*at, *gap + character * (*at).min(self.len) as u32),
+            Effect::Drip(pause) => self.drip = *pause + character,
             Effect::Babble { bytes, after } => {
                 let from = self.len;
                 self.len = (from + bytes).min(ROOM);
