@@ -120,6 +120,8 @@ fn a_scan_finds_the_units_of_a_line() {
     let found = said(&sandbox, &["scan", &plc.url(), "--units", "15..18", "--timeout", "100ms", "--json"]);
     let found: Vec<Value> = found.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(found, [serde_json::json!({"unit": 17, "answers": true})]);
+    let named = said(&sandbox, &["scan", &plc.url(), "--units", "17", "--identify"]);
+    assert_eq!(named, "unit 17: holding:0 = 1000  hilrig, PLC-17, 1.2\n");
     let nobody = ["scan", &plc.url(), "--units", "1..4", "--timeout", "50ms"];
     fails(&sandbox, 1, &["none of 4 units", "baud rate"], &nobody);
 }
@@ -149,6 +151,8 @@ fn who_does_not_answer_is_named_with_what_to_check() {
     let rtu = format!("{}?baud=19200", plc.address);
     let silent = ["read", &rtu, "holding:0", "--unit", "18", "--timeout", "100ms", "--retries", "0"];
     fails(&sandbox, 1, &["unit 18 did not answer within 100 ms", "no byte came", "baud rate"], &silent);
+    let written = ["write", &rtu, "holding:0", "1", "--unit", "18", "--timeout", "100ms"];
+    fails(&sandbox, 1, &["cannot write holding:0", "read back"], &written);
     let tarpit = Tarpit::new();
     fails(
         &sandbox,

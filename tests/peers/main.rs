@@ -6,6 +6,7 @@
 mod capture;
 mod client;
 mod clients;
+mod house;
 mod ours;
 mod peer;
 mod servers;

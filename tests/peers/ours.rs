@@ -3,11 +3,12 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use hilrig_modbus::{Exchange, Framing, Master, Outcome, Poll, PollResult, Results, Timing};
 use hilrig_port::{OpenPort, PortUrl, Runtime, Shard, StationRef};
-use hilrig_tests::{Sandbox, wait_for};
+use hilrig_tests::{PATIENCE, Sandbox, wait_for};
 use tempfile::TempDir;
 
 fn timing() -> Timing {
@@ -72,37 +73,63 @@ value = -0.15625
     )
 }
 
-/// `hilrig plc` with that model on a port of its own, until dropped.
+/// `hilrig plc` with a model, until dropped.
 pub struct Plc {
     sandbox: Sandbox,
     child: Child,
-    /// The path of the far end, or `127.0.0.1:PORT`.
+    /// What it said of its ports: which, and what a client opens there.
+    ports: Vec<(String, String)>,
+    /// Of the first port: the path of the far end, or `127.0.0.1:PORT`.
     pub address: String,
 }
 
 impl Plc {
+    /// On a port of its own.
     #[track_caller]
     pub fn start(framing: Framing) -> Self {
+        let port = if framing.is_over_tcp() { "tcp-listen:127.0.0.1:0" } else { "pty:plc" };
+        Self::of(&model(), &["--framing", framing.name(), "--port", port], 1)
+    }
+
+    /// With a model that has so many ports to be called on.
+    #[track_caller]
+    pub fn of(model: &str, args: &[&str], ports: usize) -> Self {
         let sandbox = Sandbox::new();
         let file = sandbox.scratch().join("model.toml");
-        std::fs::write(&file, model()).unwrap();
-        let port = if framing.is_over_tcp() { "tcp-listen:127.0.0.1:0" } else { "pty:plc" };
-        let mut command =
-            sandbox.command(["plc", file.to_str().unwrap(), "--framing", framing.name(), "--port", port]);
+        std::fs::write(&file, model).unwrap();
+        let mut command = sandbox.command([&["plc", file.to_str().unwrap()], args].concat());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let mut said = Vec::new();
-        // Its last word before it serves is what a client opens.
-        let open = told.by_ref().find_map(|line| {
-            let open = line.split_once(", open ").map(|(_, open)| open.to_owned());
-            said.push(line);
-            open
+        let told = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (tell, open) = channel();
+        std::thread::spawn(move || {
+            for line in told.map_while(Result::ok) {
+                match line.split_once(", open ") {
+                    Some((which, at)) => {
+                        drop(tell.send((which.to_owned(), at.trim_start_matches("tcp:").to_owned())))
+                    }
+                    None => println!("{line}"),
+                }
+            }
         });
-        std::thread::spawn(move || told.for_each(|line| println!("{line}")));
-        let mut plc = Self { sandbox, child, address: String::new() };
-        let open = open.unwrap_or_else(|| panic!("hilrig plc does not serve: {said:#?}"));
-        plc.address = open.strip_prefix("tcp:").unwrap_or(&open).to_owned();
+        let mut plc = Self { sandbox, child, ports: Vec::new(), address: String::new() };
+        while plc.ports.len() < ports {
+            let port = open.recv_timeout(PATIENCE);
+            plc.ports.push(port.unwrap_or_else(|e| panic!("{e}: hilrig plc tells only {:?}", plc.ports)));
+        }
+        plc.address.clone_from(&plc.ports[0].1);
         plc
+    }
+
+    /// What a client opens on the port of which it said this.
+    #[track_caller]
+    pub fn open(&self, word: &str) -> &str {
+        let port = self.ports.iter().find(|(which, _)| which.contains(word));
+        &port.unwrap_or_else(|| panic!("{word}: {:?}", self.ports)).1
+    }
+
+    /// The far end of a virtual port.
+    pub fn far_end(&self, name: &str) -> PathBuf {
+        self.sandbox.port(name)
     }
 
     /// The port that a client opens, as a URL of hilrig.

@@ -62,7 +62,7 @@ pub fn modbus(command: ModbusCommand, json: bool) -> Result<ExitCode, Failure> {
         }
         ModbusCommand::Write { device, place, values, shape, multiple } => {
             let request = write(place, &values, shape, multiple)?;
-            let mut client = connect(&device.line, &interrupted, Duration::from_secs(1), 1)?;
+            let mut client = connect(&device.line, &interrupted, Duration::from_secs(1), 0)?;
             send(&mut client, &device, place, &values, &request, json)?;
         }
         ModbusCommand::Scan { line, units, at, identify } => {
@@ -328,7 +328,13 @@ fn send(
     json: bool,
 ) -> Result<(), Failure> {
     let unit = device.unit;
-    let answer = client.call(unit, request).map_err(|t| failure(&t, unit, &format!("write {place}")))?;
+    let answer = client.call(unit, request).map_err(|trouble| {
+        let mut failure = failure(&trouble, unit, &format!("write {place}"));
+        if matches!(trouble, Trouble::Silence(_)) {
+            failure.message.push_str("; it may have been written all the same: read back what it holds");
+        }
+        failure
+    })?;
     let confirmed = answer.is_some();
     if json {
         say(&json!({

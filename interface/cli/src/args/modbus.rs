@@ -99,7 +99,7 @@ pub struct LineArgs {
     /// How long an answer may take [default: 1s; 250ms when scanning]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub timeout: Option<Duration>,
-    /// Ask so many times more when no good answer comes [default: 1; 0 when scanning]
+    /// Ask so many times more when no good answer comes [default: 1; 0 when writing or scanning]
     #[arg(long, value_name = "N")]
     pub retries: Option<u32>,
 }

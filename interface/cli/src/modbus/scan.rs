@@ -184,6 +184,9 @@ fn identify(client: &mut Client, unit: u8) -> Result<Map<String, Value>, Failure
             }
         }
     }
+    if !identity.is_empty() {
+        return Ok(identity);
+    }
     if let Some(Response::ReportServerId(id, _, more)) = ask(Request::ReportServerId)? {
         let text = clean(&[&[id][..], &more].concat());
         let readable = text.chars().filter(char::is_ascii_graphic).count() > 1;

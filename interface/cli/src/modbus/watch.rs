@@ -134,6 +134,18 @@ fn draw(
             None => {}
         }
     }
+    // What does not fit would scroll, and the table would not stay where it is.
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+    let (height, width) = size.map_or((24, 80), |size| (usize::from(size.ws_row), usize::from(size.ws_col)));
+    if rows.len() >= height.max(3) {
+        let hidden = rows.len() - height.max(3) + 2;
+        rows.truncate(height.max(3) - 2);
+        rows.push(format!("… {hidden} more"));
+    }
+    // A value is short; what is long is a sentence, which has no marks in it.
+    for row in rows.iter_mut().filter(|row| !row.contains('\x1b')) {
+        *row = row.chars().take(width.max(20)).collect();
+    }
     let up = if lines > 0 { format!("\x1b[{lines}A") } else { String::new() };
     let text: String = rows.iter().map(|row| format!("\r\x1b[2K{row}\r\n")).collect();
     let mut out = std::io::stdout().lock();
