@@ -71,7 +71,8 @@ impl Histogram {
     /// What was recorded since an earlier copy of this one; the longest is known to 25 % then.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let counts: [u64; BUCKETS] = std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i]));
+        let counts: [u64; BUCKETS] =
+            std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i]));
         let highest = counts.iter().rposition(|n| *n > 0).map_or(0, upper);
         Self { counts, max: highest.min(self.max) }
     }

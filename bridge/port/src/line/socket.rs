@@ -242,6 +242,8 @@ pub(crate) fn listen_tcp(
     for address in addresses {
         let socket = tcp_socket(&address).map_err(|e| PortError::io(&port, "make a socket", e))?;
         let _ = sockopt::set_socket_reuseaddr(&socket, true);
+        // Callers may come before anybody takes them in, and have what the listener had then.
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
         match bind(&socket, &address).and_then(|()| listen(&socket, 8)) {
             Ok(()) => return Ok(ListenLine::new(socket, policy, true, None)),
             Err(e) => last = e,
@@ -380,6 +382,17 @@ mod tests {
         let caller = line.accept_any().unwrap();
         assert!(sockopt::tcp_nodelay(&caller).unwrap() && sockopt::socket_keepalive(&caller).unwrap());
         assert_eq!(sockopt::tcp_keepidle(&caller).unwrap(), Duration::from_secs(60));
+        drop(client);
+    }
+
+    #[test]
+    fn who_calls_before_the_server_is_there_does_not_wait_for_acknowledgements_either() {
+        let line = listen_tcp("127.0.0.1", 0, Policy::default(), "test", &|| false).unwrap();
+        let client = std::net::TcpStream::connect(line.address().unwrap()).unwrap();
+        line.for_many().unwrap();
+        let mut fds = [PollFd::new(&line.listener, PollFlags::IN)];
+        poll(&mut fds, None).unwrap();
+        assert!(sockopt::tcp_nodelay(line.accept_any().unwrap()).unwrap());
         drop(client);
     }
 }
