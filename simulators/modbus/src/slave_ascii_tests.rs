@@ -143,6 +143,8 @@ fn ten_thousand_mutated_frames_cost_no_request() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_characters_at_any_time_are_survived(
         bursts in prop::collection::vec((prop::collection::vec(
