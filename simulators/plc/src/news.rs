@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use hilrig_modbus::framing::Chunk;
 use hilrig_modbus::{FrameKind, FrameRecord};
 use hilrig_port::Time;
+use hilrig_telegram::{TelegramRecord, Way};
 use serde_json::{Map, Value, json};
 
 use crate::run::{PortRun, Run};
@@ -22,11 +23,20 @@ pub struct Watch {
     rules: HashMap<(String, u32), String>,
 }
 
+/// What a line of news is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A Modbus frame, noise, or a fault.
+    Frame(FrameKind),
+    /// A telegram that is not Modbus.
+    Telegram(Way),
+}
+
 /// A frame, or what else happened on a port.
 #[derive(Debug, Clone)]
 pub struct News {
     pub port: String,
-    pub kind: FrameKind,
+    pub kind: Kind,
     pub at: Time,
     /// Since the model began, in milliseconds.
     pub at_ms: f64,
@@ -53,6 +63,9 @@ impl Watch {
             port.watch(true);
             while let Some(record) = port.next_frame() {
                 news.push(self.tell(run, &port, &record));
+            }
+            while let Some(record) = port.next_telegram() {
+                news.push(telegram(run, &port, &record));
             }
         }
         // Those of one port are in order already.
@@ -92,9 +105,9 @@ impl Watch {
         let points = catalogue.values(record.unit, &said);
         News {
             port: port.name.clone(),
-            kind: record.kind,
+            kind: Kind::Frame(record.kind),
             at: record.at,
-            at_ms: (record.at.since(run.begun()).as_nanos() as f64 / 1000.0).round() / 1000.0,
+            at_ms: millis(run, record.at),
             caller: record.caller,
             number: record.number,
             unit: record.unit,
@@ -126,6 +139,35 @@ impl Watch {
     }
 }
 
+fn millis(run: &Run, at: Time) -> f64 {
+    (at.since(run.begun()).as_nanos() as f64 / 1000.0).round() / 1000.0
+}
+
+fn telegram(run: &Run, port: &PortRun, record: &TelegramRecord) -> News {
+    let bytes = record.bytes();
+    let printable = |b: &u8| b.is_ascii_graphic() || matches!(b, b' ' | b'\r' | b'\n');
+    let text = if !bytes.is_empty() && bytes.iter().all(printable) {
+        String::from_utf8_lossy(bytes).trim_end().escape_default().to_string()
+    } else {
+        words::hex(bytes)
+    };
+    News {
+        port: port.name.clone(),
+        kind: Kind::Telegram(record.way),
+        at: record.at,
+        at_ms: millis(run, record.at),
+        caller: 0,
+        number: 0,
+        unit: 0,
+        transaction: 0,
+        len: record.len,
+        pdu: bytes.to_vec(),
+        points: vec![],
+        said: Said { text, ..Said::default() },
+        rule: String::new(),
+    }
+}
+
 fn noise_words(why: Chunk) -> &'static str {
     match why {
         Chunk::Frame => "a frame",
@@ -139,22 +181,35 @@ fn noise_words(why: Chunk) -> &'static str {
 }
 
 impl News {
-    /// `request`, `reply`, `exception`, `otherRequest`, `otherReply`, `noise` or `fault`.
+    /// `request`, `reply`, `exception`, `otherRequest`, `otherReply`, `noise`, `fault`; of telegrams `telegramIn`,
+    /// `telegramOut`, `otherTelegram` or `noise`.
     pub fn kind_name(&self) -> &'static str {
         match self.kind {
-            FrameKind::Request => "request",
-            FrameKind::Reply => "reply",
-            FrameKind::Exception => "exception",
-            FrameKind::OtherRequest => "otherRequest",
-            FrameKind::OtherReply => "otherReply",
-            FrameKind::Noise(_) => "noise",
-            FrameKind::Fault { .. } => "fault",
+            Kind::Frame(FrameKind::Request) => "request",
+            Kind::Frame(FrameKind::Reply) => "reply",
+            Kind::Frame(FrameKind::Exception) => "exception",
+            Kind::Frame(FrameKind::OtherRequest) => "otherRequest",
+            Kind::Frame(FrameKind::OtherReply) => "otherReply",
+            Kind::Frame(FrameKind::Noise(_)) | Kind::Telegram(Way::Noise) => "noise",
+            Kind::Frame(FrameKind::Fault { .. }) => "fault",
+            Kind::Telegram(Way::In) => "telegramIn",
+            Kind::Telegram(Way::Out) => "telegramOut",
+            Kind::Telegram(Way::Stranger) => "otherTelegram",
         }
+    }
+
+    /// A fault rule has fired.
+    pub fn is_fault(&self) -> bool {
+        matches!(self.kind, Kind::Frame(FrameKind::Fault { .. }))
     }
 
     /// Something went wrong, on purpose or not.
     pub fn is_error(&self) -> bool {
-        matches!(self.kind, FrameKind::Exception | FrameKind::Noise(_) | FrameKind::Fault { .. })
+        matches!(
+            self.kind,
+            Kind::Frame(FrameKind::Exception | FrameKind::Noise(_) | FrameKind::Fault { .. })
+                | Kind::Telegram(Way::Noise)
+        )
     }
 
     /// As an event `frame` carries it.
@@ -167,8 +222,11 @@ impl News {
         put("frame", json!(self.number));
         put("caller", json!(self.caller));
         put("text", json!(self.said.text));
-        if let FrameKind::Noise(_) = self.kind {
+        if let Kind::Frame(FrameKind::Noise(_)) | Kind::Telegram(_) = self.kind {
             put("bytes", json!(self.len));
+            if let Kind::Telegram(_) = self.kind {
+                put("hex", json!(self.pdu.iter().map(|b| format!("{b:02x}")).collect::<String>()));
+            }
             return map;
         }
         put("unit", json!(self.unit));

@@ -111,6 +111,11 @@ fn wrong_keys_are_told_where_they_are() {
             "5: `9X9` is not a character format; ",
         ),
         ("url = \"pty:small\"", "url = \"pty:small\"\nframing = \"rtuu\"", "5: "),
+        (
+            "tcp-listen:127.0.0.1:0",
+            "pty:small",
+            "7: two ports cannot be at the same place; port `line` is there already",
+        ),
         ("{ port = \"line\" }", "{ port = \"up\" }", "23: no port `up` answers; "),
         ("{ delay = \"5ms\" }", "{ transaction = 5 }", "24: this fault cannot happen; "),
         ("port = \"up\"", "port = \"down\"", "26: unknown port `down`; no such port"),

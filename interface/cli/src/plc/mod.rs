@@ -13,7 +13,6 @@ use std::time::{Duration, Instant, SystemTime};
 use hilrig_bridge::RealTimeSpec;
 use hilrig_contract::{Event, EventParams, Topic, timestamp};
 use hilrig_files::FileError;
-use hilrig_modbus::FrameKind;
 use hilrig_plc::{Model, News, PortPlan, Role, Run, RunError, RunOptions, Watch, simple_plant, state_file};
 use hilrig_port::PortUrl;
 use serde_json::{Map, Value, json};
@@ -239,8 +238,7 @@ impl Shown {
 
     fn news(&mut self, run: &Run) {
         for news in self.watch.news(run) {
-            let fault = matches!(news.kind, FrameKind::Fault { .. });
-            match (self.json, fault) {
+            match (self.json, news.is_fault()) {
                 (true, true) => self.event(Topic::FaultFired, news.json()),
                 (true, false) if self.trace => self.event(Topic::Frame, news.json()),
                 (true, false) => {}
@@ -348,8 +346,7 @@ fn foreground(args: &PlcArgs, root: &Path, json: bool) -> Result<ExitCode, Failu
             continue;
         }
         seldom = Instant::now();
-        // What nobody asks for must not pile up until somebody does.
-        let _ = run.with_plant(|plant, now| plant.advance(now));
+        run.keep_up(args.trace || json);
         shown.troubles(&run);
         if args.watch {
             let now = newest(&run.model().files);

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use hilrig_modbus::FrameKind;
-use hilrig_plc::News;
+use hilrig_plc::{Kind, News};
 use hilrig_port::Time;
+use hilrig_telegram::Way;
 
 /// Points shown of one frame.
 const POINTS: usize = 8;
@@ -26,10 +27,10 @@ impl Trace {
         let key = (news.port.clone(), news.caller);
         let mut after = String::new();
         match news.kind {
-            FrameKind::Request | FrameKind::OtherRequest => {
+            Kind::Frame(FrameKind::Request | FrameKind::OtherRequest) => {
                 self.asked.insert(key, (news.number, news.at));
             }
-            FrameKind::Reply | FrameKind::Exception | FrameKind::OtherReply => {
+            Kind::Frame(FrameKind::Reply | FrameKind::Exception | FrameKind::OtherReply) => {
                 let asked = self.asked.get(&key).filter(|(number, _)| *number == news.number);
                 // Over TCP the answer is made at the moment of the request.
                 let time = asked.map(|(_, at)| news.at.since(*at)).filter(|time| !time.is_zero());
@@ -38,17 +39,21 @@ impl Trace {
             _ => {}
         }
         let (mark, colour) = match news.kind {
-            FrameKind::Request => (">", "36"),
-            FrameKind::Reply => ("<", "32"),
-            FrameKind::Exception => ("<", "33"),
-            FrameKind::OtherRequest => (">", "2"),
-            FrameKind::OtherReply => ("<", "2"),
-            FrameKind::Noise(_) => ("!", "31"),
-            FrameKind::Fault { .. } => ("*", "35"),
+            Kind::Frame(FrameKind::Request) | Kind::Telegram(Way::In) => (">", "36"),
+            Kind::Frame(FrameKind::Reply) | Kind::Telegram(Way::Out) => ("<", "32"),
+            Kind::Frame(FrameKind::Exception) => ("<", "33"),
+            Kind::Frame(FrameKind::OtherRequest) | Kind::Telegram(Way::Stranger) => (">", "2"),
+            Kind::Frame(FrameKind::OtherReply) => ("<", "2"),
+            Kind::Frame(FrameKind::Noise(_)) | Kind::Telegram(Way::Noise) => ("!", "31"),
+            Kind::Frame(FrameKind::Fault { .. }) => ("*", "35"),
         };
         let who = match news.kind {
-            FrameKind::Noise(_) => "noise:".to_owned(),
-            FrameKind::OtherRequest | FrameKind::OtherReply => format!("unit {} (not ours):", news.unit),
+            Kind::Frame(FrameKind::Noise(_)) | Kind::Telegram(Way::Noise) => "noise:".to_owned(),
+            Kind::Telegram(Way::Stranger) => "telegram (not ours):".to_owned(),
+            Kind::Telegram(_) => "telegram:".to_owned(),
+            Kind::Frame(FrameKind::OtherRequest | FrameKind::OtherReply) => {
+                format!("unit {} (not ours):", news.unit)
+            }
             _ if news.unit == 0 => "all units:".to_owned(),
             _ => format!("unit {}:", news.unit),
         };

@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hilrig_contract::{Publisher, Topic};
-use hilrig_modbus::FrameKind;
 use hilrig_port::Histogram;
 use serde_json::{Map, Value, json};
 
@@ -148,8 +147,7 @@ impl Teller {
                     }
                     if timing.elapsed() >= TIMING {
                         timing = Instant::now();
-                        // What nobody asks for must not pile up until somebody does.
-                        let _ = run.with_plant(|plant, now| plant.advance(now));
+                        run.keep_up(telling.watching);
                         telling.timing(&run);
                     }
                 }
@@ -174,7 +172,7 @@ impl Telling {
         }
         self.watching = true;
         for news in self.watch.news(run) {
-            let (topic, held) = if faults && matches!(news.kind, FrameKind::Fault { .. }) {
+            let (topic, held) = if faults && news.is_fault() {
                 (Topic::FaultFired, self.firings.take(FIRINGS))
             } else if frames && self.chosen(&selection, &news) {
                 (Topic::Frame, self.frames.take(FRAMES))

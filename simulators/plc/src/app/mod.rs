@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hilrig_contract::{App, AppSpec, AppStatus, Call, ContractError, ErrorCode, Job, Publisher, RunIdentity};
+use hilrig_contract::{App, AppSpec, AppStatus, Call, ContractError, ErrorCode, Publisher, RunIdentity};
 use hilrig_port::Runtime;
 use serde_json::{Map, Value, json};
 
@@ -179,7 +179,7 @@ impl PlcApp {
             "nonce": live.identity.nonce,
             "scenario": live.scenario,
             "seed": live.run.model().seed,
-            "ports": ports.iter().map(|p| p.row()).collect::<Vec<_>>(),
+            "ports": live.run.rows(),
         }))
     }
 

@@ -28,7 +28,7 @@ pub(super) fn of(live: Option<&Of>, last_run: &str) -> AppStatus {
     let first = ports.iter().find(|p| p.role == Role::Slave).or(ports.first());
     let row = first.map(|p| p.row());
     let text = |f: fn(&Of) -> &str| live.map_or("", f);
-    let rows: Vec<_> = ports.iter().map(|p| p.row()).collect();
+    let rows = run.map(Run::rows).unwrap_or_default();
     let granted = run.map(|run| {
         let row = |g: &hilrig_port::Grant| json!({"what": g.what, "granted": g.granted, "detail": g.detail});
         run.granted().rows.iter().map(row).collect::<Vec<_>>()

@@ -160,6 +160,14 @@ impl Check<'_, '_> {
             plan.framing = framing.value;
             plan.default_framing = false;
         }
+        if let (Some(text), Some(url)) = (&file.url, &plan.url)
+            && let Some(same) = self.ports.iter().find(|p| p.url.as_ref() == Some(url))
+            // Calls may be many, and for 0 the system chooses another number each time.
+            && !matches!(url, PortUrl::TcpListen { port: 0, .. } | PortUrl::Tcp { .. } | PortUrl::Unix { .. })
+        {
+            let label = format!("port `{}` is there already", same.name);
+            self.problems.add(&text.span, "two ports cannot be at the same place", label);
+        }
         plan.units =
             file.units.as_ref().map(|units| units.iter().filter_map(|unit| self.unit_id(unit)).collect());
         self.fits(file, &plan);

@@ -1,11 +1,14 @@
 //! What a run has done so far, as rows of flat scalars.
 
+use std::sync::Arc;
+
 use hilrig_modbus::{Master, Outcome};
 use hilrig_port::{Histogram, PortState};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Core, PortRun, Run};
+use crate::model::{Model, Role};
 use crate::words::exception_name;
 
 /// A port and what it is.
@@ -107,6 +110,25 @@ impl PortRun {
         }
     }
 
+    /// Of a gateway, the port of the line behind it.
+    fn behind(&self, model: &Model) -> Option<PortRow> {
+        let (Core::Gateway { seat, .. }, Role::Gateway(i)) = (&self.core, self.role) else { return None };
+        let plan = model.ports.iter().find(|p| p.role == Role::Behind(i))?;
+        let port = seat.line()?.snapshot();
+        Some(PortRow {
+            port: plan.name.clone(),
+            url: plan.url.as_ref().map(ToString::to_string).unwrap_or_default(),
+            far_end: String::new(),
+            kind: "line",
+            framing: plan.framing.to_string(),
+            baud: plan.baud,
+            format: plan.format.to_string(),
+            state: state_name(port.state),
+            reason: port.reason,
+            peer_open: port.peer_open,
+        })
+    }
+
     /// Name and value of each counter of the core.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         match &self.core {
@@ -180,12 +202,19 @@ impl PortRun {
 }
 
 impl Run {
+    /// All ports, lines behind gateways too.
+    pub fn rows(&self) -> Vec<PortRow> {
+        let model = self.model();
+        let rows = |port: &Arc<PortRun>| [Some(port.row()), port.behind(&model)];
+        self.ports().iter().flat_map(rows).flatten().collect()
+    }
+
     /// All poll lists.
     pub fn polls(&self) -> Vec<PollRow> {
         let model = self.model();
         let mut rows = Vec::new();
         for port in self.ports() {
-            let (Core::Master { seat, .. }, crate::model::Role::Master(i)) = (&port.core, port.role) else {
+            let (Core::Master { seat, .. }, Role::Master(i)) = (&port.core, port.role) else {
                 continue;
             };
             let Some(master) = model.masters.get(i) else { continue };

@@ -113,7 +113,7 @@ pub(crate) enum Core {
     Master { seat: StationRef, stats: Arc<MasterStats> },
     Sniffer { seat: Mutex<Option<StationRef>>, stats: Arc<SniffStats> },
     Gateway { seat: ServerRef, stats: Arc<GatewayStats> },
-    Telegram { seat: StationRef, stats: Arc<TelegramStats> },
+    Telegram { seat: StationRef, stats: Arc<TelegramStats>, seen: Mutex<hilrig_telegram::FrameReader> },
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -160,18 +160,20 @@ impl Run {
         Ok(self.shard.between(|now| self.plant.with(|plant| f(plant, now)))?)
     }
 
+    /// To be called about once a second: what nobody asks for must not pile up until somebody does. `watched`: somebody
+    /// else takes the telegrams.
+    pub fn keep_up(&self, watched: bool) {
+        let _ = self.with_plant(|plant, now| plant.advance(now));
+        if !watched {
+            self.ports().iter().for_each(|port| while port.next_telegram().is_some() {});
+        }
+    }
+
     /// Why the run does not work, if so.
     pub fn trouble(&self) -> String {
-        let gone = self
-            .ports()
-            .iter()
-            .filter_map(|p| {
-                let port = p.stats.snapshot();
-                let lost = port.state == hilrig_port::PortState::Lost;
-                lost.then(|| format!("port {} is gone: {}", p.url, port.reason))
-            })
-            .collect::<Vec<_>>();
-        gone.join("; ")
+        let lost =
+            |row: PortRow| (row.state == "lost").then(|| format!("port {} is gone: {}", row.url, row.reason));
+        self.rows().into_iter().filter_map(lost).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -179,6 +181,14 @@ impl PortRun {
     /// Begins or ends the recording of frames.
     pub(crate) fn watch(&self, wanted: bool) {
         lock(&self.frames).watch(wanted);
+    }
+
+    /// The oldest telegram that nobody has seen.
+    pub(crate) fn next_telegram(&self) -> Option<hilrig_telegram::TelegramRecord> {
+        match &self.core {
+            Core::Telegram { seen, .. } => lock(seen).pop().ok(),
+            _ => None,
+        }
     }
 
     /// The oldest frame that nobody has seen.
@@ -215,8 +225,12 @@ impl PortRun {
                 let name = model.gateways.get(i).map_or("", |g| g.name.as_str());
                 format!("gateway {name} is called on {}{open}", self.url)
             }
-            Role::Behind(_) | Role::Telegram(_) => {
-                format!("telegrams on {}, {} {}{open}", self.url, self.baud, self.format)
+            Role::Telegram(i) => {
+                let name = model.telegrams.get(i).map_or("", |t| t.name.as_str());
+                format!("telegrams of {name} on {}, {} {}{open}", self.url, self.baud, self.format)
+            }
+            Role::Behind(_) => {
+                format!("a gateway asks on {}, {line}{open}", self.url)
             }
         }
     }

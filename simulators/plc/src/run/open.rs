@@ -151,10 +151,12 @@ impl Run {
                 ("gateway", Core::Gateway { seat, stats })
             }
             Role::Telegram(i) => {
-                let station = TelegramStation::new(model.telegrams[i].plan.clone(), self.plant.clone());
+                let (sink, seen) = hilrig_telegram::frames(FRAMES);
+                let station =
+                    TelegramStation::new(model.telegrams[i].plan.clone(), self.plant.clone()).frames(sink);
                 let stats = station.stats();
                 let seat = shard.add_station(port, Box::new(station)).map_err(failed)?;
-                ("telegram", Core::Telegram { seat, stats })
+                ("telegram", Core::Telegram { seat, stats, seen: Mutex::new(seen) })
             }
         };
         Ok(PortRun {
