@@ -259,6 +259,33 @@ fn what_finds_no_room_waits_and_what_finds_nobody_is_counted() {
 }
 
 #[test]
+fn a_slow_line_holds_up_what_lies_before_it() {
+    let mut shard = VirtualShard::new();
+    let (near, [a, b]) = shard.pair("near", None);
+    let (_far, [c, d]) = shard.pair("far", Slow::boxed(MS, 7));
+    let link = shard.link(b, c, None).unwrap();
+    let end = shard.add_station(d, Talker::boxed("end", &Diary::default(), None)).unwrap();
+    let mut talker = Talker::boxed("t", &Diary::default(), Some(MS));
+    talker.says = b"as fast as it can, which is more than there is room for";
+    let sender = shard.add_station(a, talker).unwrap();
+    shard.run_until(at(1000));
+    let (sent, got) = (sender.port().snapshot().tx_bytes, end.port().snapshot().rx_bytes);
+    assert_eq!(got, 7 * 1000, "seven each millisecond");
+    // One pipe is full before the slow pair, one before the link and one before the pair at the sender.
+    assert_eq!(sent - got, 3 * 4096 + 7);
+    for link in [&near, &link] {
+        adds_up(&link.stats());
+        assert_eq!(link.stats().directions[0].discarded_bytes, 0);
+    }
+    let left = shard.with_station(&sender, |talker: &mut Talker, _, tx| {
+        talker.due = None;
+        tx.pending().len() as u64
+    });
+    shard.run_until(at(60_000));
+    assert_eq!(end.port().snapshot().rx_bytes, sent + left.unwrap(), "nothing is lost, and it all arrives");
+}
+
+#[test]
 fn who_panics_loses_its_port_and_nobody_else_does() {
     let diary = Diary::default();
     let mut shard = VirtualShard::new();

@@ -117,28 +117,24 @@ impl LinkUnit {
 
     /// Hands on what waits, without a conduit. `false` when the receiver takes no more.
     fn pass(&mut self, net: &mut Net, from: usize) -> bool {
-        let to = 1 - from;
-        let n = net.waiting(&self.ports[from]).len();
-        let mut moved = Moved { bytes_in: n as u64, messages: 1, ..Moved::default() };
-        if net.is_heard(&self.ports[to]) {
-            let n = n.min(net.room(&self.ports[to]));
-            if n == 0 {
-                net.wait_for_room(&self.ports[to]);
-                return false;
-            }
-            let mut piece = [0; 512];
-            let n = n.min(piece.len());
-            piece[..n].copy_from_slice(&net.waiting(&self.ports[from])[..n]);
-            net.took(&self.ports[from], n);
-            net.send(&self.ports[to], &piece[..n]);
-            (moved.bytes_in, moved.bytes_out) = (n as u64, n as u64);
-            self.stats.directions[from].latency.record(0);
+        let [source, sink] = [&self.ports[from], &self.ports[1 - from]];
+        let mut moved = Moved { messages: 1, ..Moved::default() };
+        if net.is_heard(sink) {
+            moved.bytes_out = net.pass(source, sink) as u64;
         } else {
-            net.took(&self.ports[from], n);
-            moved.discarded = n as u64;
-            self.ports[to].stats.discarded_bytes.add(n as u64);
+            moved.discarded = net.waiting(source).len() as u64;
+            net.took(source, moved.discarded as usize);
+            sink.stats.discarded_bytes.add(moved.discarded);
         }
-        self.stats.directions[from].apply(moved);
+        moved.bytes_in = moved.bytes_out + moved.discarded;
+        if moved.bytes_in == 0 {
+            return false;
+        }
+        let stats = &self.stats.directions[from];
+        if moved.bytes_out > 0 {
+            stats.latency.record(0);
+        }
+        stats.apply(moved);
         true
     }
 

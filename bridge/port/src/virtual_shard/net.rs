@@ -76,9 +76,18 @@ impl Pipe {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.len());
         }
-        self.buffer[self.end..self.end + n].copy_from_slice(&bytes[..n]);
+        match (&bytes[..n], self.buffer.get_mut(self.end)) {
+            // On a slow wire bytes come one by one.
+            ([byte], Some(place)) => *place = *byte,
+            (bytes, _) => self.buffer[self.end..self.end + n].copy_from_slice(bytes),
+        }
         self.end += n;
         n
+    }
+
+    fn waiting(&self) -> &[u8] {
+        let until = self.signals.front().map_or(self.len(), |(at, _)| (at - self.taken) as usize);
+        &self.buffer[self.start..self.start + until]
     }
 
     fn advance(&mut self, n: usize) {
@@ -224,16 +233,6 @@ impl Net {
         !port.lost && self.joints[port.joint].at(port.side.other()).is_some()
     }
 
-    /// How much can be sent.
-    pub fn room(&mut self, port: &Port) -> usize {
-        PIPE - self.joints[port.joint].pipe_to(port.side.other()).len()
-    }
-
-    /// The caller is called when there is room.
-    pub fn wait_for_room(&mut self, port: &Port) {
-        self.joints[port.joint].pipe_to(port.side.other()).full = true;
-    }
-
     /// Sends what the pipe takes; the caller is called again when it takes the rest.
     pub fn send(&mut self, port: &Port, bytes: &[u8]) -> usize {
         let to = port.side.other();
@@ -291,9 +290,22 @@ impl Net {
 
     /// The bytes up to the next signal.
     pub fn waiting(&self, port: &Port) -> &[u8] {
-        let pipe = &self.joints[port.joint].pipes[usize::from(port.side == Side::User)];
-        let until = pipe.signals.front().map_or(pipe.len(), |(at, _)| (at - pipe.taken) as usize);
-        &pipe.buffer[pipe.start..pipe.start + until]
+        self.joints[port.joint].pipes[usize::from(port.side == Side::User)].waiting()
+    }
+
+    /// Moves what waits at one port on to what is sent at another, as far as that takes it; answers how much that was.
+    pub fn pass(&mut self, from: &Port, to: &Port) -> usize {
+        let Ok([source, sink]) = self.joints.get_disjoint_mut([from.joint, to.joint]) else { return 0 };
+        let (reader, pipe) = (to.side.other(), sink.pipe_to(to.side.other()));
+        let bytes = source.pipe_to(from.side).waiting();
+        let n = pipe.put(bytes);
+        pipe.full |= n < bytes.len();
+        if n > 0 {
+            to.stats.tx_bytes.add(n as u64);
+            self.ring(to.joint, reader);
+            self.took(from, n);
+        }
+        n
     }
 
     /// Bytes were read.
