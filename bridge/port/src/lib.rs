@@ -6,6 +6,7 @@
 mod callers;
 mod closer;
 mod conduit;
+mod counters;
 mod engine;
 mod error;
 mod events;
@@ -40,6 +41,7 @@ mod url;
 mod virtual_shard;
 
 pub use conduit::{Account, Conduit, Note, Out};
+pub use counters::Counter;
 pub use error::PortError;
 pub use events::{Event, EventWaker, Events, Happened};
 pub use histogram::Histogram;

@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
+use crate::counters::Counter;
 use crate::histogram::{AtomicHistogram, Histogram};
 use crate::{Flow, Format, LineSettings, Lines, Parity, StopBits};
 
@@ -256,21 +257,6 @@ fn unpack(shape: u32) -> (Format, Flow) {
     let stop_bits = all.into_iter().find(|s| *s as u8 == stop_bits).unwrap_or(StopBits::One);
     let flow = [Flow::None, Flow::RtsCts, Flow::XonXoff].into_iter().find(|f| *f as u8 == flow);
     (Format { data_bits, parity, stop_bits }, flow.unwrap_or(Flow::None))
-}
-
-/// A counter with one writer: a plain load and store, no locked instruction. Whoever sees a count sees what the
-/// shard published before it.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Release);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
 }
 
 /// One direction of a link as it was at one moment. Always:

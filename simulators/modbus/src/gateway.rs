@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use hilrig_port::{Caller, Calls, Histogram, LineEvent, Server, Time};
 
-use crate::counters::counters;
 use crate::frames::FrameSink;
 use crate::framing::Framing;
 use crate::line::{Ended, Line, Offer, Pdu};
@@ -18,7 +17,7 @@ use crate::plan::GatewayPlan;
 use crate::poll::Outcome;
 use crate::rtu::{BROADCAST, MAX_UNIT, Timing};
 
-counters! {
+hilrig_port::counters! {
     /// Live counters of a [`Gateway`].
     GatewayStats,
     /// Counters of a [`Gateway`] at one moment.

@@ -4,7 +4,6 @@
 //! References are to the Modbus Application Protocol V1.1b3 ("AP") and to Modbus over Serial Line V1.02 ("SL").
 
 pub mod ascii;
-mod counters;
 pub mod crc;
 mod diagnostics;
 mod exchange;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use hilrig_points::Shared;
 use hilrig_port::{Histogram, LineEvent, Station, Time, Tx};
 
-use crate::counters::counters;
 use crate::frames::FrameSink;
 use crate::framing::Framing;
 use crate::line::{Ended, Line, Offer};
@@ -19,7 +18,7 @@ use crate::rtu::{BROADCAST, Timing};
 /// Requests from outside that can wait at once.
 const WAITING_ONCE: usize = 64;
 
-counters! {
+hilrig_port::counters! {
     /// Live counters of a [`Master`].
     MasterStats,
     /// Counters of a [`Master`] at one moment.

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use hilrig_points::Shared;
 use hilrig_port::Time;
 
-use crate::counters::counters;
 use crate::diagnostics::{Diagnostics, Told};
 use crate::faults::Reply;
 use crate::framing::Chunk;
 use crate::pdu::{EXCEPTION, MAX_PDU, Request, refuse};
 use crate::respond::act;
 
-counters! {
+hilrig_port::counters! {
     /// Live counters of a [`Slave`](crate::Slave) or [`TcpSlave`](crate::TcpSlave).
     SlaveStats,
     /// Counters of a [`Slave`](crate::Slave) or [`TcpSlave`](crate::TcpSlave) at one moment.

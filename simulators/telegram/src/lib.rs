@@ -4,7 +4,6 @@ mod bound;
 mod buf;
 mod check;
 mod coding;
-mod counters;
 mod field;
 pub mod file;
 mod frame;

@@ -1,8 +1,6 @@
 //! What a station counts.
 
-use crate::counters::counters;
-
-counters! {
+hilrig_port::counters! {
     /// Live counters of a [`TelegramStation`](crate::TelegramStation).
     TelegramStats,
     /// Counters of a [`TelegramStation`](crate::TelegramStation) at one moment.

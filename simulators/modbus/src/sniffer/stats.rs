@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use hilrig_port::Histogram;
 
-use crate::counters::counters;
 use crate::pdu::EXCEPTION;
 
-counters! {
+hilrig_port::counters! {
     /// Live counters of a [`Sniffer`](super::Sniffer).
     SniffStats,
     /// Counters of a [`Sniffer`](super::Sniffer) at one moment.
