@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-pub const RUN_HELP: &str = "Examples:
-  hilrig run rigs/first.toml --report out
-  hilrig run rigs/hour.toml --virtual-time
-  hilrig run rigs/first.toml --virtual-time --log first.ndjson
-  hilrig run rigs/first.toml --golden first.ndjson";
+pub const RUN_HELP: &str = "Example: hilrig run rigs/first.toml --report out
+Example: hilrig run rigs/hour.toml --virtual-time
+Example: hilrig run rigs/first.toml --virtual-time --log first.ndjson
+Example: hilrig run rigs/first.toml --golden first.ndjson";
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
