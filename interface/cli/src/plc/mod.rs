@@ -292,6 +292,11 @@ fn foreground(args: &PlcArgs, root: &Path, json: bool) -> Result<ExitCode, Failu
         Err(error) => return Ok(show(error)),
     };
     let (file, restore, save) = state(args, &model, root);
+    for rule in &model.faults {
+        if let Some(port) = rule.port().filter(|name| !model.ports.iter().any(|p| p.name == *name)) {
+            eprintln!("hilrig: fault {} is about port {port}, in whose place --port is", rule.name());
+        }
+    }
     let realtime: Option<RealTimeSpec> =
         args.realtime.as_deref().map(|text| inline::table("--realtime", text)).transpose()?;
     let interrupted = interrupt_flag()?;
