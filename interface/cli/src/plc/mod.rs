@@ -421,6 +421,7 @@ fn summary(run: &Run, json: bool) {
     if std::io::stderr().is_terminal() {
         eprintln!();
     }
+    say(&format!("model {}, seed {}", run.model().name, run.model().seed));
     for row in &ports {
         let count = |key: &str| row.get(key).and_then(Value::as_u64).unwrap_or(0);
         let name = row["port"].as_str().unwrap_or_default();
