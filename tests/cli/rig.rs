@@ -41,6 +41,41 @@ fn first_rig_passes() {
 }
 
 #[test]
+fn a_log_of_virtual_time_is_the_measure_of_both_times() {
+    let sandbox = Sandbox::new();
+    let log = sandbox.scratch().join("first.ndjson");
+    let log = log.to_str().unwrap();
+    let output = run(&sandbox, &first(), &["--virtual-time", "--log", log]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.contains("of virtual time"), "{output:?}");
+    let printed = run(&sandbox, &first(), &["--virtual-time", "--log", "-"]);
+    assert_eq!((printed.code, &printed.stdout), (Some(0), &text(Path::new(log))));
+    for more in [&["--golden", log, "--virtual-time"][..], &["--golden", log, "--tolerance", "60s"]] {
+        let output = run(&sandbox, &first(), more);
+        assert_eq!(output.code, Some(0), "{output:?}");
+    }
+    let other = changed(&sandbox, "10 = [7, 8, 9]", "10 = [7, 6, 9]");
+    for more in [&["--golden", log, "--virtual-time"][..], &["--golden", log]] {
+        let output = run(&sandbox, &other, more);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.stdout.contains("\n  - ") && output.stdout.contains("\n  + "), "{output:?}");
+    }
+    // What cannot be is said before anything runs.
+    let port = changed(&sandbox, "[ports.far]", "[ports.usb]\nurl = \"/dev/ttyUSB0\"\n\n[ports.far]");
+    let output = run(&sandbox, &port, &["--virtual-time"]);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{output:?}");
+    assert!(
+        output.stderr.contains("`usb` is a real port") && output.stderr.contains("changed.toml:"),
+        "{output:?}"
+    );
+    for more in
+        [&["--golden", "no/such.log"][..], &["--tolerance", "5ms"], &["--golden", log, "--tolerance", "x"]]
+    {
+        assert_eq!(run(&sandbox, &first(), more).code, Some(2));
+    }
+}
+
+#[test]
 fn json_and_reports_are_the_result() {
     let sandbox = Sandbox::new();
     let out = sandbox.scratch().join("out");
