@@ -1,4 +1,5 @@
-//! `modbus scan`: which units answer, and which addresses they have. An exception is an answer, too.
+//! `modbus scan`: which units answer, and which addresses they have. An exception is an answer, too, but for those by
+//! which a gateway says that nobody answered it.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -72,6 +73,9 @@ fn probe(client: &mut Client, unit: u8, places: &[Place]) -> Result<Vec<(Place, 
             progress(&format!("unit {unit}, {one}"));
             let answer = match client.call(unit, &read(place.table, address, 1)) {
                 Ok(_) => Found::Readable,
+                Err(Trouble::Exception(
+                    ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice,
+                )) => Found::Nothing,
                 Err(Trouble::Exception(code)) => Found::Refused(code),
                 Err(Trouble::Silence(_) | Trouble::Wrong(_)) => Found::Nothing,
                 Err(other) => return Err(failure(&other, unit, &format!("read {one}"))),
