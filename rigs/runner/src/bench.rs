@@ -2,32 +2,29 @@
 //! in reverse, also after a panic. Knows nothing of steps and verdicts.
 
 mod loss;
+mod made;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hilrig_modbus::{
     Exchange, FrameKind, FrameReader, Master, MasterStats, Outcome, Poll, PollResult, Results, Slave, Source,
-    Timing, frames,
+    frames,
 };
-use hilrig_plc::Model;
-use hilrig_points::{Plant, Shared, Unit};
 use hilrig_port::{Conduit, Flow, Format, Happened, LineSettings, PortStats, Time};
 use hilrig_wire::{CoreSpec, LinkCore, RuleReport, WireSpec, character_time, frame_silence};
 
 use crate::hall::{Hall, Joined, Seated, Trouble};
 use crate::log::{Log, Role, What, hex, line_event_name, outcome_name};
-use crate::plan::{Count, FaultPlan, MasterPlan, ModelSim, Plan, PollPlan, PortKind, Seat, SimPlan, Table};
+use crate::plan::{Count, FaultPlan, MasterPlan, Plan, PortKind, Seat, Table};
 use crate::report::StationResult;
 use crate::watch::{Watch, Watched, watch};
+use made::{poll, slave, timing};
 
 /// Results of one master that can wait to be read: some seconds of the fastest line.
 const RESULTS: usize = 4096;
 /// Frame records of one simulator that can wait to be read.
 const FRAMES: usize = 8192;
-/// Silence that ends a broken frame. Ports of a busy machine and USB adapters hold bytes back for so long, and a paced
-/// wire pauses when the machine does. Whole frames do not wait for it.
-const TOLERANCE: Duration = Duration::from_millis(80);
 
 /// What is known of the exchanges of one poll, or of a whole master.
 #[derive(Debug, Clone, Copy, Default)]
@@ -283,7 +280,269 @@ impl<'p, H: Hall> Bench<'p, H> {
             }
         }
         self.log.flush(until);
+        let lost = |s: &SimSeat<H>| {
+            s.watch.as_ref().map_or(0, Watch::lost) + s.frames.as_ref().map_or(0, FrameReader::lost)
+        };
+        match self.sims.iter().map(lost).sum() {
+            0 => Ok(()),
+            n @ 1u64.. => Err(Trouble(format!("{n} lines of the log came too fast for this machine"))),
+        }
+    }
+
+    /// The last good reply.
+    pub last: Option<PollResult>,
+}
+
+impl Tally {
+    fn add(&mut self, result: &PollResult) {
+        self.requests += u64::from(result.attempts);
+        self.retries += u64::from(result.attempts.saturating_sub(1));
+        match result.outcome {
+            Outcome::Ok => {
+                self.replies += 1;
+                self.recovered += u64::from(result.attempts > 1);
+                self.last = Some(*result);
+            }
+            Outcome::Exception(_) => self.exceptions += 1,
+            _ => self.failures += 1,
+        }
+    }
+}
+
+struct SimSeat<H: Hall> {
+    station: H::Seat,
+    watch: Option<Watch>,
+    /// What its reply faults did, if somebody wants to know.
+    frames: Option<FrameReader>,
+    /// Their names by number.
+    rules: Vec<(u32, String)>,
+}
+
+struct MasterSeat<H: Hall> {
+    station: H::Seat,
+    watch: Option<Watch>,
+    results: Results,
+    stats: Arc<MasterStats>,
+    all: Tally,
+    polls: Vec<Tally>,
+}
+
+pub(crate) struct Bench<'p, H: Hall> {
+    plan: &'p Plan,
+    log: &'p Log<'p>,
+    seed: u64,
+    /// One entry a port: its wire, unless it is a URL, and where one can sit.
+    pairs: Vec<Option<H::Link>>,
+    spots: Vec<Vec<H::Spot>>,
+    sims: Vec<SimSeat<H>>,
+    links: Vec<H::Link>,
+    masters: Vec<MasterSeat<H>>,
+    /// Every port of the run with its name: stations and link ends, then the wires of the pairs.
+    ports: Vec<(String, Arc<PortStats>)>,
+    /// Rules by link and number, and what fault of the plan they are.
+    rules: Vec<(usize, u32, usize)>,
+    once: u64,
+    hall: H,
+}
+
+impl<'p, H: Hall> Bench<'p, H> {
+    /// Starts everything. What was started is taken down again when something fails.
+    pub fn start(plan: &'p Plan, hall: H, seed: u64, log: &'p Log<'p>) -> Result<Self, Trouble> {
+        let mut bench = Self {
+            plan,
+            log,
+            seed,
+            pairs: vec![],
+            spots: vec![],
+            sims: vec![],
+            links: vec![],
+            masters: vec![],
+            ports: vec![],
+            rules: vec![],
+            once: 0,
+            hall,
+        };
+        for port in &plan.ports {
+            bench.port(&port.name, &port.kind)?;
+        }
+        for sim in &plan.sims {
+            let mut core = slave(plan, sim, seed, bench.hall.now())?;
+            let rules =
+                core.faults_mut().report().into_iter().map(|r| (r.number, r.name)).collect::<Vec<_>>();
+            let mut reader = None;
+            if log.is_on() && !rules.is_empty() {
+                let (sink, frames) = frames(FRAMES);
+                frames.watch(true);
+                core = core.frames(sink);
+                reader = Some(frames);
+            }
+            let (station, watch) = bench.sit(sim.seat, Box::new(core))?;
+            bench.sims.push(SimSeat { station, watch, frames: reader, rules });
+        }
+        for link in &plan.links {
+            let faulty = plan.faults.iter().any(|f| f.link == bench.links.len());
+            let lines = link.ends.map(|seat| plan.line_at(seat));
+            let conduit = match (&link.wire, faulty) {
+                (None, false) => None,
+                _ => Some(bench.conduit(link.wire.as_ref(), lines[0], lines[1])?),
+            };
+            let names = link.ends.map(|seat| plan.seat_name(seat));
+            let spots = link.ends.map(|seat| &bench.spots[seat.port][seat.end]);
+            let link = bench.hall.link([&names[0], &names[1]], spots, conduit)?;
+            bench.links.push(link);
+        }
+        for master in &plan.masters {
+            let polls: Result<Vec<Poll>, Trouble> = master.polls.iter().map(|p| poll(master, p)).collect();
+            let (core, results) = Master::new(timing(plan, master.seat), polls?, RESULTS);
+            let stats = core.stats();
+            let (station, watch) = bench.sit(master.seat, Box::new(core))?;
+            let (all, polls) = (Tally::default(), vec![Tally::default(); master.polls.len()]);
+            bench.masters.push(MasterSeat { station, watch, results, stats, all, polls });
+        }
+        bench.ports = bench.all_ports();
+        bench.drain_log();
+        Ok(bench)
+    }
+
+    fn port(&mut self, name: &str, kind: &PortKind) -> Result<(), Trouble> {
+        let (link, spots) = match kind {
+            PortKind::Pair { baud, format, wire } => {
+                let line = (*baud, *format);
+                let conduit = wire.as_ref().map(|wire| self.conduit(Some(wire), line, line)).transpose()?;
+                let (link, spots) = self.hall.pair(name, line, conduit)?;
+                (Some(link), Vec::from(spots))
+            }
+            PortKind::Url(url) => (None, vec![self.hall.url(url)?]),
+        };
+        self.pairs.push(link);
+        self.spots.push(spots);
         Ok(())
+    }
+
+    /// Puts a station where it belongs.
+    fn sit(
+        &mut self,
+        seat: Seat,
+        core: Box<dyn hilrig_port::Station>,
+    ) -> Result<(H::Seat, Option<Watch>), Trouble> {
+        let (watcher, watch) = self.log.is_on().then(watch).unzip();
+        let spot = &self.spots[seat.port][seat.end];
+        let name = self.plan.seat_name(seat);
+        Ok((self.hall.station(&name, spot, Watched::new(core, watcher))?, watch))
+    }
+
+    /// What stands in a link between lines that are set like this. Each has its own stream of random numbers.
+    fn conduit(
+        &self,
+        wire: Option<&WireSpec>,
+        a: (u32, Format),
+        b: (u32, Format),
+    ) -> Result<Box<dyn Conduit>, Trouble> {
+        let settings = |(baud, format)| Some(LineSettings { baud, format, flow: Flow::None });
+        let number = (self.pairs.len() + self.links.len()) as u64;
+        let spec = CoreSpec {
+            wire: wire.cloned(),
+            seed: self.seed.wrapping_add(number),
+            silence: frame_silence(character_time(a.0, a.1)),
+            settings: [settings(a), settings(b)],
+            ..CoreSpec::default()
+        };
+        Ok(Box::new(LinkCore::new(spec).map_err(|e| Trouble(e.to_string()))?))
+    }
+
+    /// Lets time pass until `limit`, or until there may be something new.
+    pub fn pass(&mut self, limit: Time) -> Result<(), Trouble> {
+        let masters = &self.masters;
+        self.hall.pass(limit, &mut || masters.iter().any(|m| !m.results.is_empty()))
+    }
+
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        self.hall.take_warnings()
+    }
+
+    /// Takes into the log what has happened, results of the masters aside.
+    fn drain_log(&mut self) {
+        if !self.log.is_on() {
+            return;
+        }
+        let (plan, log) = (self.plan, self.log);
+        let mut text = String::new();
+        let sims = plan.sims.iter().map(|p| (p.name.as_str(), p.seat, Role::Simulator));
+        let masters = plan.masters.iter().map(|p| (p.name.as_str(), p.seat, Role::Master));
+        let watches = self.sims.iter_mut().map(|s| &mut s.watch);
+        let watches = watches.chain(self.masters.iter_mut().map(|m| &mut m.watch));
+        for ((of, seat, role), watch) in sims.chain(masters).zip(watches) {
+            while let Some((at, seen)) = watch.as_mut().and_then(Watch::next) {
+                if let Some(event) = seen.line {
+                    let port = &plan.seat_name(seat);
+                    log.add(at, What::Port { of, port, event: line_event_name(event) });
+                    continue;
+                }
+                let bytes = seen.sent();
+                hex(bytes, &mut text);
+                let (unit, function) = (bytes.first().copied(), bytes.get(1).copied());
+                log.add(at, What::Sent { of, role, unit, function, hex: &text });
+            }
+        }
+        for (plan, sim) in plan.sims.iter().zip(&mut self.sims) {
+            while let Some(record) = sim.frames.as_mut().and_then(FrameReader::pop) {
+                let FrameKind::Fault { rule } = record.kind else { continue };
+                let Some((_, of)) = sim.rules.iter().find(|(number, _)| *number == rule) else { continue };
+                log.add(record.at, What::Fault { of, on: &plan.name, to: "", position: None, bytes: None });
+            }
+        }
+        while let Some(event) = self.hall.event() {
+            let Some(l) = self.links.iter().position(|link| link.id() == event.link) else { continue };
+            let (name, to) = (&plan.links[l].name, plan.seat_name(plan.links[l].ends[event.side]));
+            match event.what {
+                Happened::Fired(note) => {
+                    let rule = self.rules.iter().find(|(link, number, _)| (*link, *number) == (l, note.rule));
+                    let Some((_, _, fault)) = rule else { continue };
+                    let (position, bytes) = (Some(note.position), Some(note.bytes));
+                    let of = &plan.faults[*fault].rule.id;
+                    log.add(note.at, What::Fault { of, on: name, to: &to, position, bytes });
+                }
+                Happened::Lost | Happened::Unplugged(_) => {
+                    log.add(event.at, What::Port { of: name, port: &to, event: "lost" });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes in what the masters report; each result is also handed to `each` with the index of its master.
+    pub fn drain(&mut self, each: &mut dyn FnMut(usize, &PollResult)) -> Result<(), Trouble> {
+        let until = self.hall.now();
+        self.drain_log();
+        for (m, master) in self.masters.iter_mut().enumerate() {
+            while let Some(result) = master.results.pop() {
+                log_result(self.log, &self.plan.masters[m], &result);
+                master.all.add(&result);
+                if let Source::Poll(p) = result.source
+                    && let Some(tally) = master.polls.get_mut(p)
+                {
+                    tally.add(&result);
+                }
+                each(m, &result);
+            }
+            let lost = master.stats.totals().results_lost + master.watch.as_ref().map_or(0, Watch::lost);
+            if lost > 0 {
+                let name = &self.plan.masters[m].name;
+                return Err(Trouble(format!(
+                    "{lost} results of master {name} came too fast for this machine"
+                )));
+            }
+        }
+        self.log.flush(until);
+        match self
+            .sims
+            .iter()
+            .filter_map(|s| s.watch.as_ref().zip(s.frames.as_ref()))
+            .find(|(w, f)| w.lost() + f.lost() > 0)
+        {
+            Some(_) => Err(Trouble("a simulator sent more than the log could take".to_owned())),
+            None => Ok(()),
+        }
     }
 
     /// The last good reply to a poll.
@@ -487,53 +746,4 @@ fn log_result(log: &Log<'_>, master: &MasterPlan, result: &PollResult) {
     let values: Vec<u16> = result.values.iter().collect();
     let attempts = result.attempts;
     log.add(result.at, What::Result { of: &of, outcome, exception, attempts, values: &values });
-}
-
-fn timing(plan: &Plan, seat: Seat) -> Timing {
-    let (baud, format) = plan.line_at(seat);
-    Timing::new(baud, format).tolerance(TOLERANCE)
-}
-
-fn slave(plan: &Plan, sim: &SimPlan, seed: u64, now: Time) -> Result<Slave, Trouble> {
-    if let Some(served) = &sim.model {
-        return model_slave(plan, sim, served, seed, now);
-    }
-    let mut unit = Unit::new();
-    let wrong = |e| Trouble(format!("simulator {}: {e}", sim.name));
-    for (table, address, value) in &sim.cells {
-        unit.define(table.core(), *address, std::iter::once(*value)).map_err(wrong)?;
-    }
-    let mut data = Plant::default();
-    data.add_unit(sim.unit.unwrap_or(1), unit).map_err(wrong)?;
-    Ok(Slave::new(timing(plan, sim.seat), Shared::new(data)))
-}
-
-/// A model's port on a line of the rig, with the rig's seed. Its behaviours and faults begin now.
-fn model_slave(
-    plan: &Plan,
-    sim: &SimPlan,
-    served: &ModelSim,
-    seed: u64,
-    now: Time,
-) -> Result<Slave, Trouble> {
-    let ModelSim { model, port } = served;
-    let again;
-    let model = if model.seed == seed {
-        &**model
-    } else {
-        again = Model::load_with(&model.path, Some(seed)).map_err(|e| Trouble(e.lines()))?;
-        &again
-    };
-    let mut port = port.clone();
-    (port.baud, port.format) = plan.line_at(sim.seat);
-    port.tolerance = port.tolerance.max(TOLERANCE);
-    let mut data = model.plant();
-    data.begin(now);
-    Ok(model.slave(&port, &Shared::new(data), now))
-}
-
-fn poll(master: &MasterPlan, plan: &PollPlan) -> Result<Poll, Trouble> {
-    let exchange = Exchange::read(master.unit, plan.table.core(), plan.first, plan.count);
-    let exchange = exchange.map_err(|e| Trouble(format!("poll {}.{}: {e}", master.name, plan.name)))?;
-    Ok(Poll::new(exchange).every(plan.every).timeout(plan.timeout).retries(plan.retries))
 }
