@@ -101,7 +101,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
-fn the_first_mistake_of_syntax_or_type_ends_the_reading() {
+fn a_mistake_of_syntax_or_type_is_told_once() {
     for (from, to, problem) in [
         ("[ports.q]", "[ports.q", "4:9 unclosed table; here"),
         ("baud = 19200", "baud = \"fast\"", "3:17 this should be a whole number; this is text"),
