@@ -49,7 +49,7 @@ pub fn check(what: &str, calls: &BTreeMap<String, u64>, messages: u64) {
     const START: u64 = 2;
     for (name, n) in calls {
         assert!(
-            ["epoll_pwait2", "read", "write", "sendto"].contains(&name.as_str()),
+            ["epoll_pwait2", "read", "write", "recvfrom", "sendto"].contains(&name.as_str()),
             "{what}: {n} x {name} in {calls:?}"
         );
         assert!(*n <= messages + START, "{what}: {n} x {name} for {messages} messages");
