@@ -57,6 +57,15 @@ fn broken(from: &str, to: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_model_of_the_readme_is_right() {
+    let readme = include_str!("../../../README.md");
+    let from = readme.find("name = \"cell\"").expect("the README shows a model");
+    let text = readme[from..].split("```").next().unwrap();
+    let model = check(text).unwrap_or_else(|e| panic!("{}", e.lines()));
+    assert_eq!((model.name.as_str(), model.units.len()), ("cell", 1));
+}
+
+#[test]
 fn the_example_is_right() {
     let model = Model::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../rigs/models/pump.toml")))
         .unwrap_or_else(|e| panic!("{}", e.lines()));
