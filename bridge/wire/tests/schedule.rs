@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
-use std::path::Path;
-
 use proptest::prelude::*;
 
 #[path = "../../../tests/fuzz/bodies/fault_schedule.rs"]
@@ -12,15 +9,7 @@ mod body;
 
 #[test]
 fn corpus() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/fault_schedule");
-    let mut files = 0;
-    for entry in fs::read_dir(&dir).unwrap() {
-        let path = entry.unwrap().path();
-        eprintln!("{}", path.display());
-        body::run(&fs::read(path).unwrap());
-        files += 1;
-    }
-    assert!(files > 5, "{} is empty", dir.display());
+    hilrig_tests::replay("fault_schedule", body::run);
 }
 
 proptest! {

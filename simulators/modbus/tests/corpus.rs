@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
-use std::path::Path;
+use hilrig_tests::replay;
 
 #[path = "../../../tests/fuzz/bodies/ascii_frame.rs"]
 mod ascii_frame;
@@ -17,18 +16,6 @@ mod pdu;
 mod rtu_slave;
 #[path = "../../../tests/fuzz/bodies/sniffer.rs"]
 mod sniffer;
-
-fn replay(target: &str, body: fn(&[u8])) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus").join(target);
-    let mut files = 0;
-    for entry in fs::read_dir(&dir).unwrap() {
-        let path = entry.unwrap().path();
-        eprintln!("{}", path.display());
-        body(&fs::read(path).unwrap());
-        files += 1;
-    }
-    assert!(files > 5, "{} is empty", dir.display());
-}
 
 #[test]
 fn corpus_of_the_slave() {

@@ -2,29 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use hilrig_tests::{replay, seeds};
 use proptest::prelude::*;
 
 #[path = "../../../tests/fuzz/bodies/telegram.rs"]
 mod telegram;
 
-fn seeds() -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/telegram");
-    let mut paths: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(paths.len() > 12, "{} is empty", dir.display());
-    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap()))
-}
-
 #[test]
 fn corpus_of_the_telegrams() {
-    for (path, seed) in seeds() {
-        eprintln!("{}", path.display());
-        telegram::run(&seed);
-    }
+    replay("telegram", telegram::run);
 }
 
 #[test]
@@ -49,7 +37,7 @@ proptest! {
         parts in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..4),
         bends in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![any::<u8>(), Just(0), Just(2), Just(3), Just(0x10), Just(b'\r')]), 0..8),
     ) {
-        static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| seeds().map(|(_, seed)| seed).collect());
+        static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| seeds("telegram").into_iter().map(|(_, seed)| seed).collect());
         let mut data = vec![device];
         for (seed, from, to) in parts {
             let seed = seed.get(&SEEDS[..]);
