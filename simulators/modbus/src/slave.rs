@@ -63,7 +63,8 @@ impl Slave {
         self
     }
 
-    /// Silence between a request and its reply, if not t3.5 (SL 2.5.1.1).
+    /// Silence between a request and its reply, if not t3.5 (SL 2.5.1.1). One of a microsecond or less is none: the
+    /// reply leaves with the last byte of the request, without waiting for a timer.
     #[must_use]
     pub fn reply_gap(mut self, gap: Option<Duration>) -> Self {
         self.replies.gap = gap;
@@ -168,8 +169,11 @@ impl Slave {
     }
 }
 
+/// Less than a timer can tell.
+const AT_ONCE: Duration = Duration::from_micros(1);
+
 impl Station for Slave {
-    fn on_bytes(&mut self, now: Time, bytes: &[u8], _tx: &mut Tx) {
+    fn on_bytes(&mut self, now: Time, bytes: &[u8], tx: &mut Tx) {
         self.after_silence(now);
         if self.framer.last_byte().is_some_and(|last| now.since(last) > self.response_time) {
             self.awaited = None;
@@ -182,7 +186,11 @@ impl Station for Slave {
         }
         if self.replies.framing.is_rtu() {
             // Whoever is talking now is not listening to a reply.
-            self.replies.outbox.hold(now + self.replies.gap());
+            let gap = self.replies.gap();
+            self.replies.outbox.hold(now + gap);
+            if gap <= AT_ONCE {
+                self.replies.send_due(now + gap, &self.served.stats, |_, bytes, _, _| tx.send(bytes));
+            }
         }
     }
 

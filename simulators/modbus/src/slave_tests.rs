@@ -404,7 +404,7 @@ fn units_of_an_exchanged_plant_are_served_after_a_refresh() {
 
 #[test]
 fn a_line_on_which_nobody_listens_for_silence_may_be_answered_sooner() {
-    let gap = Duration::from_micros(1);
+    let gap = Duration::from_micros(100);
     let mut b = Bench::with(|slave| slave.reply_gap(Some(gap)));
     b.bytes(&good());
     let due = b.now + gap;
@@ -414,6 +414,16 @@ fn a_line_on_which_nobody_listens_for_silence_may_be_answered_sooner() {
     // Frames end as they did.
     b.replies();
     b.send(&noise(5)).silent().alive();
+}
+
+#[test]
+fn without_a_gap_the_reply_leaves_with_the_request() {
+    let mut b = Bench::with(|slave| slave.reply_gap(Some(AT_ONCE)));
+    b.slave.on_bytes(b.now, &good(), &mut b.tx);
+    assert_eq!(b.tx.pending(), good_reply());
+    b.tx.clear();
+    assert_eq!(b.slave.deadline(), None);
+    b.send(&noise(5)).silent();
 }
 
 #[test]
