@@ -20,6 +20,8 @@ pub struct Child {
     pub name: String,
     process: Process,
     log: PathBuf,
+    /// It has been sent SIGTERM; for some programs a second one means to end at once, whatever is still to be written.
+    told: bool,
 }
 
 impl Child {
@@ -29,7 +31,7 @@ impl Child {
         let process = command.stdin(Stdio::null()).stderr(File::create(&log)?).spawn().map_err(|error| {
             Failure::Missing(format!("{name} ({}): {error}", command.get_program().display()))
         })?;
-        Ok(Self { name: name.to_owned(), process, log })
+        Ok(Self { name: name.to_owned(), process, log, told: false })
     }
 
     pub fn pid(&self) -> u32 {
@@ -67,10 +69,11 @@ impl Child {
     }
 
     fn terminate(&mut self) {
-        if let Ok(None) = self.process.try_wait()
+        if !self.told
+            && let Ok(None) = self.process.try_wait()
             && let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw)
         {
-            let _ = kill_process(pid, Signal::TERM);
+            self.told = kill_process(pid, Signal::TERM).is_ok();
         }
     }
 

@@ -172,23 +172,25 @@ fn pair(
     let words = group.last_words();
     drop(group);
     let notes = words.split(" | ").filter(|w| w.contains("not granted")).map(|w| format!("{name}: {w}"));
-    let stamps = released(&capture)?;
-    let short =
-        (stamps.len() != total).then(|| format!("{name}: THE CAPTURE HAS {} OF {total} BYTES", stamps.len()));
-    Ok((Released::new(name, &stamps), notes.chain(short).collect()))
+    let stamps = released(&capture, total)?;
+    Ok((Released::new(name, &stamps), notes.collect()))
 }
 
 /// When each byte was written to the receiver's port, as the capture says.
-fn released(capture: &Path) -> Result<Vec<u64>, Failure> {
+fn released(capture: &Path, total: usize) -> Result<Vec<u64>, Failure> {
     let wrong = |e: hilrig_capture::ReadError| Failure::Wrong(format!("{}: {e}", capture.display()));
     let mut reader = Reader::new(BufReader::new(File::open(capture)?));
-    let mut stamps = Vec::new();
+    let mut stamps = Vec::with_capacity(total);
     while let Some(packet) = reader.next_packet().map_err(wrong)? {
         if packet.flow == Some(Flow::Out) {
             stamps.extend(packet.bytes.iter().map(|_| packet.at));
         }
     }
-    Ok(stamps)
+    if stamps.len() == total {
+        Ok(stamps)
+    } else {
+        Err(Failure::Wrong(format!("the capture has {} of {total} bytes", stamps.len())))
+    }
 }
 
 fn now() -> u64 {
