@@ -80,20 +80,21 @@ fn happened(shared: &Arc<Shared>, event: &Event) {
         Happened::Lost => lost(shared, &live, event.side, "lost", None),
         Happened::Unplugged(back) => lost(shared, &live, event.side, "unplugged", Some(back)),
         Happened::Fired(note) => {
-            let rule = live.count(note.rule, note.bytes);
             let direction = match note.direction {
                 hilrig_port::Direction::AToB => "a->b",
                 hilrig_port::Direction::BToA => "b->a",
             };
             shared.news.fired(Firing {
                 link: live.name().to_owned(),
-                rule,
+                rule: live.rule_id(note.rule),
                 direction,
                 position: note.position,
                 bytes: note.bytes,
                 ts: now(),
                 at_ms: millis(live.since, note.at),
             });
+            // Last, as a status asks for counts first: what it counts is among its firings.
+            live.count(note.rule, note.total);
         }
         Happened::TapLost(bytes) => {
             live.losing_records.store(bytes, Ordering::Relaxed);

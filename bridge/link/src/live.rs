@@ -269,26 +269,28 @@ impl Live {
         reports
     }
 
-    /// Counts a firing; answers the rule's id.
-    pub fn count(&self, rule: u32, bytes: u32) -> String {
-        if !lock(&self.fired).iter().any(|f| f.rule == rule) {
+    /// The id of a rule; empty if there is none of this number.
+    pub fn rule_id(&self, rule: u32) -> String {
+        let known = || lock(&self.fired).iter().find(|f| f.rule == rule).map(|f| f.id.clone());
+        let asked = || {
             // Armed a moment ago: the shard knows its name.
             self.rules();
+            known()
+        };
+        known().or_else(asked).unwrap_or_default()
+    }
+
+    /// A rule has fired so often by now, and on so many bytes.
+    pub fn count(&self, rule: u32, (fired, bytes): (u64, u64)) {
+        if let Some(entry) = lock(&self.fired).iter_mut().find(|f| f.rule == rule) {
+            (entry.fired, entry.bytes) = (entry.fired.max(fired), entry.bytes.max(bytes));
         }
-        let mut fired = lock(&self.fired);
-        let Some(entry) = fired.iter_mut().find(|f| f.rule == rule) else { return String::new() };
-        entry.fired += 1;
-        entry.bytes += u64::from(bytes);
-        entry.id.clone()
     }
 
     /// Takes the shard's counts where firings were not heard.
     pub fn recount(&self) {
         for report in self.rules() {
-            if let Some(entry) = lock(&self.fired).iter_mut().find(|f| f.rule == report.number) {
-                entry.fired = entry.fired.max(report.fired);
-                entry.bytes = entry.bytes.max(report.bytes);
-            }
+            self.count(report.number, (report.fired, report.bytes));
         }
     }
 

@@ -31,6 +31,17 @@ pub(crate) fn of(run: Option<&Run>, error: &str, last_rig: Option<&ScenarioState
     if !trouble.is_empty() {
         status.error = trouble;
     }
+    let rows = links.map(|l| l.rows()).unwrap_or_default();
+    let totals = Totals::of(&rows);
+    status.metrics = object(json!({
+        "uptimeMs": run.map_or(0, |r| r.since.elapsed().as_millis() as u64),
+        "bytesCarried": totals.out,
+        "bytesLost": totals.lost,
+        "traffic": rows,
+        "linkCounters": links.map(|l| l.counters()).unwrap_or_default(),
+        "faults": links.map(|l| l.faults()).unwrap_or_default(),
+        "captureCounters": links.map(|l| l.captures().rows()).unwrap_or_default(),
+    }));
     status.fields = object(json!({
         "state": if run.is_some() { "running" } else { "stopped" },
         "healthState": health,
@@ -47,17 +58,6 @@ pub(crate) fn of(run: Option<&Run>, error: &str, last_rig: Option<&ScenarioState
         "portNews": links.map(|l| l.port_news()).unwrap_or_default(),
         "realtime": links.map(|l| l.granted()).unwrap_or_default(),
         "scenario": rig.map_or_else(|| json!({}), scenario_row),
-    }));
-    let rows = links.map(|l| l.rows()).unwrap_or_default();
-    let totals = Totals::of(&rows);
-    status.metrics = object(json!({
-        "uptimeMs": run.map_or(0, |r| r.since.elapsed().as_millis() as u64),
-        "bytesCarried": totals.out,
-        "bytesLost": totals.lost,
-        "traffic": rows,
-        "linkCounters": links.map(|l| l.counters()).unwrap_or_default(),
-        "faults": links.map(|l| l.faults()).unwrap_or_default(),
-        "captureCounters": links.map(|l| l.captures().rows()).unwrap_or_default(),
     }));
     status
 }

@@ -37,6 +37,8 @@ pub struct Note {
     pub rule: u32,
     /// How many bytes it touched.
     pub bytes: u32,
+    /// How often the rule has fired by now, and on how many bytes: exact however many notes before this one were lost.
+    pub total: (u64, u64),
 }
 
 /// What stands in a link. After each call of `push`, `signal` or `on_deadline` the shard takes what is due in *both*

@@ -112,11 +112,6 @@ impl LinkCore {
         self.rules.report()
     }
 
-    /// Firings that found no room among the notes because nobody asked for them.
-    pub fn missed_notes(&self) -> u64 {
-        self.notes.missed
-    }
-
     /// Time never runs back, and what was to happen by itself until `now` has happened.
     fn tick(&mut self, now: Time) -> Time {
         let now = match self.now {

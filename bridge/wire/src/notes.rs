@@ -9,20 +9,42 @@ const KEPT: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Notes {
     list: VecDeque<Note>,
-    /// Found no room: nobody has asked for long. The rules' own counts have them all.
-    pub missed: u64,
 }
 
 impl Notes {
     pub fn new() -> Self {
-        Self { list: VecDeque::with_capacity(KEPT), missed: 0 }
+        Self { list: VecDeque::with_capacity(KEPT) }
     }
 
+    /// Without room it takes the place of the last one, whose count it has, too.
     pub fn push(&mut self, note: Note) {
-        if self.list.len() < KEPT { self.list.push_back(note) } else { self.missed += 1 }
+        if self.list.len() == KEPT {
+            self.list.pop_back();
+        }
+        self.list.push_back(note);
     }
 
     pub fn pop(&mut self) -> Option<Note> {
         self.list.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hilrig_port::{Direction, Time};
+
+    use super::*;
+
+    #[test]
+    fn the_last_note_has_the_count_of_all_even_of_those_that_found_no_room() {
+        let mut notes = Notes::new();
+        let all = KEPT as u64 + 10;
+        for n in 1..=all {
+            let (at, direction) = (Time::now(), Direction::AToB);
+            notes.push(Note { at, direction, position: n - 1, rule: 0, bytes: 1, total: (n, n) });
+        }
+        let told: Vec<Note> = std::iter::from_fn(|| notes.pop()).collect();
+        assert_eq!(told.len(), KEPT);
+        assert_eq!(told.last().map(|note| note.total), Some((all, all)));
     }
 }

@@ -228,6 +228,7 @@ impl Rules {
             position: firing.position,
             rule: live.number,
             bytes: u32::try_from(firing.bytes).unwrap_or(u32::MAX),
+            total: (live.fired, live.bytes),
         });
     }
 

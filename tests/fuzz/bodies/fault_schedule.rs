@@ -322,9 +322,12 @@ pub fn run(data: &[u8]) {
         }
         assert_eq!(whole_got.len(), cut_got.len(), "how the input is cut changes nothing");
         let notes = |driver: &Driver| -> Vec<Note> {
-            driver.notes.iter().filter(|n| n.direction == direction).copied().collect()
+            // A total is of both directions, whose pieces come in another order.
+            let of_this = driver.notes.iter().filter(|note| note.direction == direction);
+            of_this.map(|note| Note { total: (0, 0), ..*note }).collect()
         };
-        if whole.core.missed_notes() == 0 {
+        // Of more than find room at once some are lost.
+        if whole.notes.len() < 1024 {
             assert_eq!(notes(&whole), notes(&cut));
         }
     }

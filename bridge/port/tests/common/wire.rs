@@ -92,7 +92,14 @@ impl Conduit for Wire {
                 way.account.dropped += 1;
                 if self.notes.len() < self.notes.capacity() {
                     let position = way.seen - 1;
-                    self.notes.push_back(Note { at: now, direction, position, rule: 7, bytes: 1 });
+                    self.notes.push_back(Note {
+                        at: now,
+                        direction,
+                        position,
+                        rule: 7,
+                        bytes: 1,
+                        total: (position + 1, position + 1),
+                    });
                 }
             } else {
                 way.account.pending += 1;
