@@ -12,6 +12,10 @@ use crate::{Caller, PortStats};
 /// What may wait for one caller at most.
 const WAITING_MAX: usize = 256 * 1024;
 
+/// A caller that is read is told of once for all that has come (edge-triggered), which saves the kernel a second look at
+/// each; so whoever reads does so until nothing is left, or has it watched anew.
+const READ: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+
 /// One place for a caller.
 #[derive(Debug, Default)]
 struct Slot {
@@ -37,6 +41,8 @@ struct Waiting {
 pub(crate) enum Heard {
     Bytes(usize),
     Nothing,
+    /// A signal came first.
+    Interrupted,
     /// It will send nothing more.
     End,
     Gone,
@@ -96,7 +102,7 @@ impl Callers {
     pub(crate) fn watch(&self, caller: Caller, set: &Set) -> Result<(), Errno> {
         let slot = &self.slots[caller.0 as usize];
         let Some(connection) = &slot.connection else { return Ok(()) };
-        set.add(connection.as_fd(), self.token(caller, slot), EventFlags::IN)
+        set.add(connection.as_fd(), self.token(caller, slot), READ)
     }
 
     fn token(&self, caller: Caller, slot: &Slot) -> Token {
@@ -142,7 +148,8 @@ impl Callers {
         match rustix::net::recv(connection, buffer, RecvFlags::empty()) {
             Ok((0, _)) => Heard::End,
             Ok((n, _)) => Heard::Bytes(n),
-            Err(Errno::AGAIN | Errno::INTR) => Heard::Nothing,
+            Err(Errno::AGAIN) => Heard::Nothing,
+            Err(Errno::INTR) => Heard::Interrupted,
             Err(_) => Heard::Gone,
         }
     }
@@ -208,13 +215,14 @@ impl Callers {
         }
     }
 
-    fn watch_again(&self, caller: Caller, set: &Set) -> Then {
+    /// Has it told of again, with what is there already.
+    pub(crate) fn watch_again(&self, caller: Caller, set: &Set) -> Then {
         let slot = &self.slots[caller.0 as usize];
         let Some(connection) = &slot.connection else { return Then::Stays };
         // That it has gone altogether is reported whether wanted or not.
         let mut flags = EventFlags::empty();
         flags.set(EventFlags::OUT, slot.waiting.is_some());
-        flags.set(EventFlags::IN, self.reading(caller));
+        flags.set(READ, self.reading(caller));
         match set.modify(connection.as_fd(), self.token(caller, slot), flags) {
             Ok(()) => Then::Stays,
             Err(_) => Then::Goes,

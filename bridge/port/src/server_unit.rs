@@ -187,19 +187,29 @@ impl ServerUnit {
 
     pub(crate) fn on_event(&mut self, slot: u32, generation: u32, flags: EventFlags, set: &mut Set) {
         const BROKEN: EventFlags = EventFlags::HUP.union(EventFlags::ERR);
+        const ENDING: EventFlags = BROKEN.union(EventFlags::RDHUP);
         if !self.callers.is_here(slot, generation) {
             return;
         }
         let caller = Caller(slot);
         if self.callers.reading(caller) {
-            return self.hear(caller, set);
+            let more = self.hear(caller, set) || flags.intersects(ENDING);
+            if more
+                && self.callers.is_here(slot, generation)
+                && self.callers.reading(caller)
+                && self.callers.watch_again(caller, set) == Then::Goes
+            {
+                self.gone(caller, set);
+            }
+            return;
         }
         if flags.intersects(BROKEN) || self.callers.flush(caller, set, &self.listener.stats) == Then::Goes {
             self.gone(caller, set);
         }
     }
 
-    fn hear(&mut self, caller: Caller, set: &mut Set) {
+    /// Answers whether there may be more to hear.
+    fn hear(&mut self, caller: Caller, set: &mut Set) -> bool {
         match self.callers.read(caller, self.buffer.as_mut_slice()) {
             Heard::Bytes(n) => {
                 self.listener.stats.rx_bytes.add(n as u64);
@@ -209,8 +219,10 @@ impl ServerUnit {
                     hall.with(tx, |server, calls| server.on_bytes(now, caller, bytes, calls));
                 });
                 self.settle(set);
+                return n == CHUNK;
             }
             Heard::Nothing => {}
+            Heard::Interrupted => return true,
             Heard::End => {
                 let generation = self.callers.generation(caller);
                 let now = Time::now();
@@ -221,6 +233,7 @@ impl ServerUnit {
             }
             Heard::Gone => self.gone(caller, set),
         }
+        false
     }
 
     /// Does what the core wants.

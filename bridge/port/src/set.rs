@@ -1,4 +1,4 @@
-//! What a shard waits on: one level-triggered epoll set, and one inotify for all virtual ports of the shard (the
+//! What a shard waits on: one epoll set, level-triggered but for callers that are read, and one inotify for all virtual ports of the shard (the
 //! kernel gives a user few instances). Knows tokens, not ports. And whom a shard tells: the reader of its events, and
 //! the thread that closes what it has lost.
 
