@@ -1,17 +1,19 @@
 /* The least that a Modbus server can be: functions 3 and 16 on 100 registers of any unit, epoll for TCP, blocking for RTU. It
  * trusts its client: frames come whole and right. It is the yardstick of tests/bench/modbus and must not become clever.
- *   modbus_floor tcp PORT
+ *   modbus_floor tcp PORT [DELAY_US]      replies leave so long after their requests, with real-time priority
  *   modbus_floor rtu PATH [SILENCE_US]    a reply leaves so long after its request, 0 if not given */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <termios.h>
@@ -45,18 +47,33 @@ static int answer(const uint8_t *request, uint8_t *reply) {
     return 5;
 }
 
-static void tcp(int port) {
+/* Sleeps until so long after a moment. */
+static void wait_from(struct timespec at, long us) {
+    at.tv_nsec += us % 1000000 * 1000;
+    at.tv_sec += us / 1000000 + at.tv_nsec / 1000000000;
+    at.tv_nsec %= 1000000000;
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+}
+
+static void tcp(int port, long delay) {
     struct epoll_event event = {.events = EPOLLIN}, events[64];
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int one = 1, set = epoll_create1(0), listener = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 1024) < 0) die("listen");
+    if (delay) {
+        struct sched_param high = {.sched_priority = 80};
+        int latency = open("/dev/cpu_dma_latency", O_RDWR), none = 0;
+        if (latency >= 0 && write(latency, &none, sizeof none) < 0) perror("modbus_floor: cpu_dma_latency");
+        if (sched_setscheduler(0, SCHED_FIFO, &high) < 0 || mlockall(MCL_CURRENT) < 0) perror("modbus_floor: real time");
+    }
     event.data.fd = listener;
     epoll_ctl(set, EPOLL_CTL_ADD, listener, &event);
     for (;;) {
         int n = epoll_wait(set, events, 64, -1);
         for (int i = 0; i < n; i++) {
+            struct timespec came;
             uint8_t in[1024], out[4096];
             int fd = events[i].data.fd, have, at, filled = 0;
             if (fd == listener) {
@@ -69,6 +86,7 @@ static void tcp(int port) {
                 if (have == 0 || errno != EAGAIN) close(fd);
                 continue;
             }
+            if (delay) clock_gettime(CLOCK_MONOTONIC, &came);
             for (at = 0; at + 8 <= have && filled < 3800; at += 6 + (in[at + 4] << 8 | in[at + 5])) {
                 int length = 1 + answer(in + at + 7, out + filled + 7);
                 memcpy(out + filled, in + at, 7);
@@ -76,6 +94,7 @@ static void tcp(int port) {
                 out[filled + 5] = length;
                 filled += 6 + length;
             }
+            if (delay) wait_from(came, delay);
             if (write(fd, out, filled) != filled) close(fd);
         }
     }
@@ -117,12 +136,7 @@ static void rtu(const char *path, long silence) {
             sum = crc(out, n);
             out[n++] = sum;
             out[n++] = sum >> 8;
-            if (silence) {
-                at.tv_nsec += silence * 1000;
-                at.tv_sec += at.tv_nsec / 1000000000;
-                at.tv_nsec %= 1000000000;
-                clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
-            }
+            if (silence) wait_from(at, silence);
             if (write(fd, out, n) != n) die("write");
         }
         have = 0;
@@ -130,8 +144,8 @@ static void rtu(const char *path, long silence) {
 }
 
 int main(int argc, char **argv) {
-    if (argc == 3 && !strcmp(argv[1], "tcp")) tcp(atoi(argv[2]));
+    if (argc >= 3 && !strcmp(argv[1], "tcp")) tcp(atoi(argv[2]), argc > 3 ? atol(argv[3]) : 0);
     if (argc >= 3 && !strcmp(argv[1], "rtu")) rtu(argv[2], argc > 3 ? atol(argv[3]) : 0);
-    fprintf(stderr, "modbus_floor tcp PORT | rtu PATH [SILENCE_US]\n");
+    fprintf(stderr, "modbus_floor tcp PORT [DELAY_US] | rtu PATH [SILENCE_US]\n");
     return 2;
 }

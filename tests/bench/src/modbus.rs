@@ -20,7 +20,9 @@ use crate::child::{Group, confine, cores, on_path, read_summary, traced};
 use crate::line::End;
 use crate::report::{Floor, Rounds, Table, figure, print_floors, print_load, quantile, with_ratio};
 use load::{Callers, Run};
-use servers::{Ask, BUSY, FLOOR, Gap, LIBMODBUS, OURS, PYMODBUS, Place, Servers, TRACED, free_port};
+use servers::{
+    BUSY, FLOOR, Gap, LIBMODBUS, OURS, PYMODBUS, Place, SPIN_US, SPINNING, Servers, TRACED, free_port,
+};
 
 /// Connections of the closed loops.
 const CONNECTIONS: [usize; 3] = [1, 16, 256];
@@ -104,8 +106,22 @@ impl Loop {
 struct Timed {
     /// Lateness of telegrams in us, by who sent them.
     cyclic: Vec<(&'static str, Rounds, Rounds)>,
-    /// Round trips in us, by configured delay.
-    delays: Vec<(u32, Vec<f64>)>,
+    delays: Vec<Delayed>,
+}
+
+/// Replies that are to leave a while after their requests.
+#[derive(Debug)]
+struct Delayed {
+    server: &'static str,
+    ms: u32,
+    /// Round trips in us.
+    took: Vec<f64>,
+}
+
+impl Delayed {
+    fn late(&self, fraction: f64) -> f64 {
+        quantile(&self.took, fraction) - f64::from(self.ms) * 1e3
+    }
 }
 
 struct Bench<'a> {
@@ -282,7 +298,7 @@ impl Bench<'_> {
 
     fn timed(&self, notes: &mut Vec<String>) -> Result<Timed, Failure> {
         let mut timed = Timed::default();
-        let [client, server] = self.cores;
+        let server = self.cores[1];
         let senders = ["cyclictest", "hilrig shard", "hilrig shard, 150 us of spinning"];
         timed.cyclic.extend(senders.map(|name| (name, Rounds::default(), Rounds::default())));
         for _ in 0..self.plan.rounds {
@@ -290,7 +306,8 @@ impl Bench<'_> {
                 let late = if *name == "cyclictest" {
                     timing::cyclictest(server, self.plan.telegrams).unwrap_or_default()
                 } else {
-                    let spin = Duration::from_micros(if name.contains("spinning") { 150 } else { 0 });
+                    let spin =
+                        Duration::from_micros(if name.contains("spinning") { SPIN_US.into() } else { 0 });
                     let (late, refused) = timing::cyclic(server, spin, self.plan.telegrams, self.temporary)?;
                     notes.extend(refused);
                     late
@@ -301,18 +318,22 @@ impl Bench<'_> {
                 }
             }
         }
-        if !self.servers.names.contains(&OURS) {
-            return Ok(timed);
-        }
-        for delay in DELAYS {
-            let address = free_port()?;
-            let ask =
-                Ask { delay_ms: (delay > 0).then_some(delay), realtime: Some(server), ..Ask::default() };
-            let command = self.servers.ours(&Place::Tcp(address), &ask)?;
-            let mut group = Group::start(OURS, &[command], self.temporary)?;
-            blame(OURS, load::settle_tcp(address, &mut group))?;
-            let took = blame(OURS, timing::asked(client, address, self.plan.delayed, self.temporary))?;
-            timed.delays.push((delay, took));
+        for (name, like) in [(FLOOR, FLOOR), (OURS, OURS), (SPINNING, OURS)] {
+            if !self.servers.names.contains(&like) {
+                continue;
+            }
+            for ms in DELAYS {
+                let address = free_port()?;
+                let command = self.servers.delaying(name, address, ms, server)?;
+                confine(&self.cores[1..])?;
+                let group = Group::start(name, &[command], self.temporary);
+                confine(&self.cores[..1])?;
+                let mut group = group?;
+                blame(name, load::settle_tcp(address, &mut group))?;
+                let count = if ms < 100 { self.plan.delayed } else { self.plan.delayed.div_ceil(2) };
+                let took = blame(name, timing::asked(address, count))?;
+                timed.delays.push(Delayed { server: name, ms, took });
+            }
         }
         Ok(timed)
     }
@@ -360,14 +381,14 @@ impl Bench<'_> {
         let late = |name| timed.cyclic.iter().find(|c| c.0 == name).map_or(f64::NAN, |c| c.2.median());
         let what = "telegrams of 1 ms, p99 late, of cyclictest's";
         floors.push(Floor::new(what, 1.1, late("hilrig shard") / late("cyclictest")));
-        let undelayed = timed.undelayed();
-        let errors =
-            timed.delays.iter().map(|(ms, took)| quantile(took, 0.99) - f64::from(*ms) * 1e3 - undelayed);
-        let worst = errors.fold(f64::NAN, f64::max);
-        floors.push(Floor::new("us of error of a configured delay, worst p99", 60.0, worst));
-        let early =
-            timed.delays.iter().flat_map(|(ms, took)| took.iter().filter(|us| **us < f64::from(*ms) * 1e3));
-        let early = if timed.delays.is_empty() { f64::NAN } else { early.count() as f64 };
+        let worst = timed.errors(SPINNING, 0.99).fold(f64::NAN, f64::max);
+        floors.push(Floor::new("us of error of a configured delay, worst p99, spinning", 60.0, worst));
+        let ratios = timed.errors(OURS, 0.5).zip(timed.errors(FLOOR, 0.5)).map(|(ours, floor)| ours / floor);
+        let worst = ratios.fold(f64::NAN, f64::max);
+        floors.push(Floor::new("error of a configured delay, p50, of the C floor's at worst", 1.1, worst));
+        let early = |d: &Delayed| d.took.iter().filter(|us| **us < f64::from(d.ms) * 1e3).count();
+        let early: usize = timed.delays.iter().map(early).sum();
+        let early = if timed.delays.is_empty() { f64::NAN } else { early as f64 };
         floors.push(Floor::new("replies earlier than configured", 0.0, early));
         floors
     }
@@ -434,12 +455,14 @@ impl Bench<'_> {
         table.print();
 
         if !timed.delays.is_empty() {
-            let title = "Replies later than configured, us, as the client sees them; and without the undelayed round trip";
-            let mut table = Table::new(title, &["", "p50", "p99", "p50 error", "p99 error"]);
-            for (ms, took) in &timed.delays {
-                let late = [0.5, 0.99].map(|q| quantile(took, q) - f64::from(*ms) * 1e3);
-                let cells = [late[0], late[1], late[0] - timed.undelayed(), late[1] - timed.undelayed()];
-                table.row([&[format!("{ms} ms")], &cells.map(figure)[..]].concat());
+            let title = "Replies later than configured, us, as a client sees them that does not sleep; at 0 ms that is the round trip";
+            let columns: Vec<String> =
+                DELAYS.iter().flat_map(|ms| [format!("{ms} ms p50"), "p99".to_owned()]).collect();
+            let columns: Vec<&str> = std::iter::once("").chain(columns.iter().map(String::as_str)).collect();
+            let mut table = Table::new(title, &columns);
+            for rows in timed.delays.chunks(DELAYS.len()) {
+                let cells = rows.iter().flat_map(|d| [0.5, 0.99].map(|q| figure(d.late(q))));
+                table.row(std::iter::once(rows[0].server.to_owned()).chain(cells).collect());
             }
             table.print();
         }
@@ -460,7 +483,7 @@ impl Bench<'_> {
             })
         };
         let cyclic = |(name, p50, p99): &(&str, Rounds, Rounds)| json!({"name": name, "p50Us": p50.json(), "p99Us": p99.json()});
-        let delay = |(ms, took): &(u32, Vec<f64>)| json!({"delayMs": ms, "p50Us": quantile(took, 0.5), "p99Us": quantile(took, 0.99)});
+        let delay = |d: &Delayed| json!({"server": d.server, "delayMs": d.ms, "lateP50Us": d.late(0.5), "lateP99Us": d.late(0.99)});
         json!({
             "servers": self.servers.names.iter().map(server).collect::<Vec<_>>(),
             "cyclic": timed.cyclic.iter().map(cyclic).collect::<Vec<_>>(),
@@ -472,9 +495,11 @@ impl Bench<'_> {
 }
 
 impl Timed {
-    /// The round trip that has no delay, p50.
-    fn undelayed(&self) -> f64 {
-        self.delays.iter().find(|(ms, _)| *ms == 0).map_or(f64::NAN, |(_, took)| quantile(took, 0.5))
+    /// How late a server's replies were beyond the round trip that has no delay, by delay.
+    fn errors(&self, server: &str, fraction: f64) -> impl Iterator<Item = f64> {
+        let of = self.delays.iter().filter(move |d| d.server == server);
+        let undelayed = of.clone().find(|d| d.ms == 0).map_or(f64::NAN, |d| d.late(0.5));
+        of.filter(|d| d.ms > 0).map(move |d| d.late(fraction) - undelayed)
     }
 }
 

@@ -15,6 +15,9 @@ pub const OURS: &str = "hilrig plc";
 pub const BUSY: &str = "hilrig plc, busy";
 /// The same, and each frame is written to stdout.
 pub const TRACED: &str = "hilrig plc, busy, trace";
+/// With real-time priority and a spinning wait.
+pub const SPINNING: &str = "hilrig plc, 150 us of spinning";
+pub const SPIN_US: u32 = 150;
 pub const FLOOR: &str = "C floor";
 pub const LIBMODBUS: &str = "libmodbus";
 pub const TOKIO: &str = "tokio-modbus";
@@ -118,6 +121,29 @@ impl Servers {
         Ok(command)
     }
 
+    /// A server that answers each request a while after it, on a core of its own.
+    pub fn delaying(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        delay_ms: u32,
+        core: usize,
+    ) -> Result<Vec<OsString>, Failure> {
+        let place = Place::Tcp(address);
+        if name == FLOOR {
+            let mut command = self.command(FLOOR, &place)?;
+            command.push((delay_ms * 1000).to_string().into());
+            return Ok(command);
+        }
+        let spin = (name == SPINNING).then_some(SPIN_US);
+        let ask = Ask {
+            delay_ms: (delay_ms > 0).then_some(delay_ms),
+            realtime: Some((core, spin)),
+            ..Ask::default()
+        };
+        self.ours(&place, &ask)
+    }
+
     /// A model with these wishes, served.
     pub fn ours(&self, place: &Place, ask: &Ask) -> Result<Vec<OsString>, Failure> {
         let url = match place {
@@ -156,11 +182,14 @@ impl Servers {
                 );
             }
         }
-        if let Some(core) = ask.realtime {
+        if let Some((core, spin)) = ask.realtime {
             let _ = write!(
                 model,
                 "\n[realtime]\nfifo = 80\ncpu = {core}\nlock_memory = true\ndma_latency = true\n"
             );
+            if let Some(us) = spin {
+                let _ = writeln!(model, "spin = \"{us}us\"");
+            }
         }
         let file = self.temporary.join("model.toml");
         std::fs::write(&file, model)?;
@@ -178,8 +207,8 @@ pub struct Ask {
     pub busy: bool,
     pub trace: bool,
     pub delay_ms: Option<u32>,
-    /// SCHED_FIFO on this core, and what goes with it.
-    pub realtime: Option<usize>,
+    /// SCHED_FIFO on this core, and what goes with it; and how long before a deadline it spins, in us.
+    pub realtime: Option<(usize, Option<u32>)>,
 }
 
 fn compiled(name: &str, flags: &[&str], temporary: &Path) -> bool {

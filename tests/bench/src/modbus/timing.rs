@@ -1,12 +1,12 @@
-//! How punctual shards are: telegrams of 1 ms beside cyclictest, and replies that are delayed on purpose. Both ends of what is
-//! timed here have real-time priority, as far as that is granted.
+//! How punctual shards are: telegrams of 1 ms beside cyclictest, and replies that are delayed on purpose. What is timed here has
+//! real-time priority, as far as that is granted.
 
-use std::io::Read;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hilrig_plc::Model;
 use hilrig_points::Shared;
@@ -16,6 +16,9 @@ use hilrig_telegram::TelegramStation;
 use super::load::{Exchange, exchange};
 use crate::Failure;
 use crate::child::on_path;
+
+/// For a reply.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// As cyclictest.
 const PRIORITY: u8 = 80;
@@ -147,81 +150,33 @@ fn histogram(text: &str) -> Vec<f64> {
     rows.flat_map(|(us, count)| std::iter::repeat_n(us, count)).collect()
 }
 
-/// Asks again a while after each reply, and notes how long that took.
-struct Asker {
-    exchange: Exchange,
-    pause: Duration,
-    next: Option<Time>,
-    sent: Time,
-    got: Vec<u8>,
-    left: usize,
-    took_us: Vec<f64>,
-    wrong: Option<String>,
-}
-
-impl Station for Asker {
-    fn on_bytes(&mut self, now: Time, bytes: &[u8], _: &mut Tx) {
-        self.got.extend_from_slice(bytes);
-        if self.got.len() < self.exchange.reply.len() {
-            return;
-        }
-        if self.got != self.exchange.reply {
-            self.wrong = Some(format!("a request was answered with {:02x?}", self.got));
-            return;
-        }
-        self.took_us.push(now.since(self.sent).as_nanos() as f64 / 1e3);
-        self.got.clear();
-        self.left -= 1;
-        self.next = (self.left > 0).then_some(now + self.pause);
-    }
-
-    fn on_deadline(&mut self, now: Time, tx: &mut Tx) {
-        (self.sent, self.next) = (now, None);
-        let _ = tx.send(&self.exchange.request);
-    }
-
-    fn deadline(&self) -> Option<Time> {
-        self.next
-    }
-
-    fn on_line(&mut self, _: Time, event: LineEvent, _: &mut Tx) {
-        if event == LineEvent::Lost {
-            self.wrong = Some("the server ended the connection".to_owned());
-        }
-    }
-}
-
-/// Round trips of `count` requests to a server, in us, asked by a shard.
-pub fn asked(core: usize, address: SocketAddr, count: usize, folder: &Path) -> Result<Vec<f64>, Failure> {
-    let shard = Shard::start_with("asker", &wish(core, Duration::ZERO)).map_err(failed)?;
-    let exchange = exchange();
-    let asker = Asker {
-        got: Vec::with_capacity(exchange.reply.len()),
-        exchange,
-        pause: Duration::from_micros(1_370),
-        next: Some(Time::now() + Duration::from_millis(5)),
-        sent: Time(0),
-        left: count,
-        took_us: Vec::with_capacity(count),
-        wrong: None,
-    };
-    let port = open(&format!("tcp:{address}"), folder)?;
-    let station = shard.add_station(port, Box::new(asker)).map_err(failed)?;
-    let until = Time::now() + Duration::from_secs(60);
-    loop {
-        std::thread::sleep(Duration::from_millis(50));
-        let done = |a: &mut Asker, _: Time, _: &mut Tx| (a.wrong.take(), a.left);
-        match shard.with_station(&station, done).map_err(failed)? {
-            (Some(wrong), _) => return Err(Failure::Wrong(wrong)),
-            (None, 0) => break,
-            (None, left) if Time::now() > until => {
-                return Err(Failure::Wrong(format!("{left} of {count} requests were not answered in 60 s")));
+/// Round trips of `count` requests to a server, in us. Looks for replies without sleeping, so that no waking up of its own
+/// is in them.
+pub fn asked(address: SocketAddr, count: usize) -> Result<Vec<f64>, Failure> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    let Exchange { request, reply: want } = exchange();
+    let mut took = Vec::with_capacity(count);
+    for _ in 0..count {
+        std::thread::sleep(Duration::from_micros(1_370));
+        let (mut reply, mut have) = (vec![0; want.len()], 0);
+        let sent = Instant::now();
+        stream.write_all(&request)?;
+        while have < want.len() {
+            match stream.read(&mut reply[have..]) {
+                Ok(0) => return Err(Failure::Wrong("the server ended the connection".to_owned())),
+                Ok(n) => have += n,
+                Err(e) if e.kind() == ErrorKind::WouldBlock && sent.elapsed() < PATIENCE => {}
+                Err(e) => return Err(Failure::Wrong(format!("a request was not answered: {e}"))),
             }
-            _ => {}
+        }
+        took.push(sent.elapsed().as_nanos() as f64 / 1e3);
+        if reply != want {
+            return Err(Failure::Wrong(format!("a request was answered with {reply:02x?}")));
         }
     }
-    let take = |a: &mut Asker, _: Time, _: &mut Tx| std::mem::take(&mut a.took_us);
-    shard.with_station(&station, take).map_err(failed)
+    Ok(took)
 }
 
 #[cfg(test)]
