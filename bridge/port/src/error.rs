@@ -21,7 +21,7 @@ pub enum PortError {
         "{port}: `{scheme}:` ports are not available in this version; use a serial, pty, tcp or unix port"
     )]
     Later { port: String, scheme: String },
-    #[error("{port}: the name is in use by {holder}; stop it or choose another name")]
+    #[error("{port}: it is in use by {holder}; stop that or choose another")]
     Taken { port: String, holder: String },
     #[error("{port}: {path} exists and was not made by hilrig; remove it or choose another name", path = path.display())]
     InTheWay { port: String, path: PathBuf },
