@@ -61,4 +61,6 @@ pub use stats::{DirectionSnapshot, LinkSnapshot, LinkStats, PortSnapshot, PortSt
 pub use tap::{Tap, TapKind, TapReader, TapRecord, tap};
 pub use time::Time;
 pub use url::{Identity, Policy, PortUrl, TlsClient, TlsServer, UrlError};
-pub use virtual_shard::{VirtualEnd, VirtualLink, VirtualShard, VirtualStation};
+pub use virtual_shard::{
+    VirtualEnd, VirtualLink, VirtualListener, VirtualServer, VirtualShard, VirtualStation,
+};

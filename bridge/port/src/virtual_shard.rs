@@ -1,9 +1,10 @@
-//! A shard without thread, descriptors and clock: the same stations and conduits, joined in memory, on a time that
+//! A shard without thread, descriptors and clock: the same stations, servers and conduits, joined in memory, on a time that
 //! runs as fast as they can be driven. What they do depends on nothing else, so two runs are alike to the byte. Opens no
 //! port; what only a real port can do (settings of an adapter, modem lines of a device) is not here.
 
 mod link;
 mod net;
+mod server;
 mod station;
 
 use std::any::Any;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 
 use crate::events::Happened;
 use crate::{
-    Conduit, Event, LineEvent, LineSettings, LinkSnapshot, LinkStats, PortError, PortStats, Signal, Station,
-    Time, Tx,
+    Calls, Conduit, Event, LineEvent, LineSettings, LinkSnapshot, LinkStats, PortError, PortStats, Server,
+    Signal, Station, Time, Tx,
 };
 use link::LinkUnit;
 use net::{Job, Net, Port, Side};
+use server::ServerUnit;
 use station::StationUnit;
 
 /// One end of a virtual pair: one station or link end can sit on it.
@@ -58,9 +60,40 @@ impl VirtualStation {
     }
 }
 
+/// Where a server can be called; one server can sit there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct VirtualListener(usize);
+
+/// A server of a [`VirtualShard`].
+#[derive(Debug)]
+pub struct VirtualServer {
+    unit: usize,
+    listener: VirtualListener,
+    port: Arc<PortStats>,
+    line: Option<Arc<PortStats>>,
+}
+
+impl VirtualServer {
+    /// The counters of all callers together.
+    pub fn port(&self) -> Arc<PortStats> {
+        self.port.clone()
+    }
+
+    /// How many callers are there now.
+    pub fn callers(&self) -> u32 {
+        self.port.callers()
+    }
+
+    /// The counters of the line behind, if it has one.
+    pub fn line(&self) -> Option<Arc<PortStats>> {
+        self.line.clone()
+    }
+}
+
 enum Unit {
     Link(Box<LinkUnit>),
     Station(Box<StationUnit>),
+    Server(Box<ServerUnit>),
 }
 
 impl Unit {
@@ -68,6 +101,7 @@ impl Unit {
         match self {
             Self::Link(link) => link.due,
             Self::Station(station) => station.due,
+            Self::Server(server) => server.due,
         }
     }
 }
@@ -87,6 +121,8 @@ pub struct VirtualShard {
     units: Vec<Option<Unit>>,
     due: Vec<Due>,
     sequence: u64,
+    /// Names, and the units that can be called there.
+    listeners: Vec<(String, Option<usize>)>,
     net: Net,
 }
 
@@ -107,7 +143,7 @@ impl Default for VirtualShard {
 
 impl VirtualShard {
     pub fn new() -> Self {
-        Self { units: Vec::new(), due: Vec::new(), sequence: 0, net: Net::new() }
+        Self { units: Vec::new(), due: Vec::new(), sequence: 0, listeners: Vec::new(), net: Net::new() }
     }
 
     pub fn now(&self) -> Time {
@@ -191,7 +227,9 @@ impl VirtualShard {
         let port = self.net.sit(end.0, (unit, 0))?;
         let stats = port.stats.clone();
         self.add(Unit::Station(Box::new(StationUnit::new(port, station))));
-        self.net.arrived(end.0);
+        if !self.net.is_call(end.0) {
+            self.net.arrived(end.0);
+        }
         let now = self.now();
         self.with_unit(unit, |unit, net| {
             if let Unit::Station(station) = unit {
@@ -200,6 +238,113 @@ impl VirtualShard {
         });
         self.settle();
         Ok(VirtualStation { unit, port: stats })
+    }
+
+    /// A place where a server can be called.
+    pub fn listener(&mut self, name: &str) -> VirtualListener {
+        self.listeners.push((name.to_owned(), None));
+        VirtualListener(self.listeners.len() - 1)
+    }
+
+    /// Puts a server where it is called, and at the end of the line behind it, if it has one.
+    ///
+    /// # Errors
+    /// The place or the end is taken.
+    pub fn add_server(
+        &mut self,
+        listener: VirtualListener,
+        line: Option<VirtualEnd>,
+        server: Box<dyn Server>,
+    ) -> Result<VirtualServer, PortError> {
+        let unit = self.units.len();
+        let (name, taken) = &self.listeners[listener.0];
+        if taken.is_some() {
+            let holder = "another server of this virtual shard".to_owned();
+            return Err(PortError::Busy { port: name.clone(), holder });
+        }
+        let behind = line.map(|end| self.net.sit(end.0, (unit, 0))).transpose()?;
+        let line_stats = behind.as_ref().map(|port| port.stats.clone());
+        let server = ServerUnit::new(behind, server);
+        let made = VirtualServer { unit, listener, port: server.stats.clone(), line: line_stats };
+        self.listeners[listener.0].1 = Some(unit);
+        self.add(Unit::Server(Box::new(server)));
+        if let Some(end) = line {
+            self.net.arrived(end.0);
+        }
+        self.with_server_unit(unit, |server, net| {
+            if server.line.is_some() {
+                server.line_opened(net);
+            } else {
+                server.settle(net);
+            }
+        });
+        self.settle();
+        Ok(made)
+    }
+
+    /// Puts a station at a connection of its own to a server. It is told `Opened` at once; if the server hangs up, `Lost`.
+    ///
+    /// # Errors
+    /// Nobody answers there.
+    pub fn call(
+        &mut self,
+        listener: VirtualListener,
+        station: Box<dyn Station>,
+    ) -> Result<VirtualStation, PortError> {
+        let (name, server) = self.listeners[listener.0].clone();
+        let joint = server.and_then(|unit| {
+            self.with_server_unit(unit, |server, net| server.welcome(net, &name, unit)).flatten()
+        });
+        let Some(joint) = joint else {
+            let source = std::io::ErrorKind::ConnectionRefused.into();
+            return Err(PortError::Connect { port: name, source });
+        };
+        self.add_station(VirtualEnd(joint), station)
+    }
+
+    fn with_server_unit<R>(
+        &mut self,
+        unit: usize,
+        f: impl FnOnce(&mut ServerUnit, &mut Net) -> R,
+    ) -> Option<R> {
+        self.with_unit(unit, |unit, net| match unit {
+            Unit::Server(server) => Some(f(server, net)),
+            _ => None,
+        })
+        .flatten()
+    }
+
+    /// Runs `f` on a server between two moments. What it sends is carried at once.
+    ///
+    /// # Errors
+    /// The server is gone or of another type.
+    pub fn with_server<S: Server, R>(
+        &mut self,
+        server: &VirtualServer,
+        f: impl FnOnce(&mut S, Time, &mut Calls) -> R,
+    ) -> Result<R, PortError> {
+        let now = self.now();
+        let port = self.listeners[server.listener.0].0.clone();
+        let answer = self.with_server_unit(server.unit, |unit, net| {
+            let any: &mut dyn Any = unit.server.as_mut();
+            let Some(core) = any.downcast_mut::<S>() else {
+                return Err(PortError::WrongType { port, asked: std::any::type_name::<S>() });
+            };
+            let answer = f(core, now, &mut unit.calls);
+            unit.settle(net);
+            Ok(answer)
+        });
+        self.settle();
+        answer.unwrap_or_else(|| Err(gone()))
+    }
+
+    /// Takes a server out and hangs up on its callers.
+    pub fn remove_server(&mut self, server: VirtualServer) -> Option<Box<dyn Server>> {
+        self.listeners[server.listener.0].1 = None;
+        let Some(Unit::Server(mut unit)) = self.take(server.unit) else { return None };
+        unit.leave(&mut self.net);
+        self.settle();
+        Some(unit.server)
     }
 
     /// Whoever sits at an end sets its line: the pair sees what it sees of an application.
@@ -235,6 +380,10 @@ impl VirtualShard {
                 (Unit::Station(station), Job::Write) => {
                     station.drive(net, |_, _| ());
                 }
+                (Unit::Station(station), Job::Left) => station.left(net),
+                (Unit::Server(server), Job::Read) => server.on_readable(net, side),
+                (Unit::Server(server), Job::Write) => server.on_writable(net, side),
+                (Unit::Link(_) | Unit::Server(_), Job::Left) => {}
             });
         }
     }
@@ -269,6 +418,7 @@ impl VirtualShard {
             self.with_unit(unit, |unit, net| match unit {
                 Unit::Link(link) => link.on_deadline(net),
                 Unit::Station(station) => station.on_deadline(net),
+                Unit::Server(server) => server.on_deadline(net),
             });
             self.settle();
             (unit, due) = self.first();

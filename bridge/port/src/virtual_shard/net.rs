@@ -18,8 +18,10 @@ pub(super) type Place = (usize, usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Job {
     Read,
-    /// There is room again in a pipe that was full.
+    /// There is room again in a pipe that was full, or its reader has left.
     Write,
+    /// The server that was called has hung up.
+    Left,
 }
 
 /// Which side of a joint a port is.
@@ -105,6 +107,8 @@ pub(super) struct Joint {
     name: String,
     inner: Option<Place>,
     inner_stats: Arc<PortStats>,
+    /// It is a call, not the end of a pair.
+    call: bool,
     pub user: Option<Place>,
     /// To the pair, to the user.
     pipes: [Pipe; 2],
@@ -176,9 +180,21 @@ impl Net {
     /// An end of the pair at `inner`; answers the pair's own port there.
     pub fn add_joint(&mut self, name: String, inner: Place) -> Port {
         let port = Port::new(name.clone(), self.joints.len(), Side::Inner);
-        let (inner, inner_stats, pipes) = (Some(inner), port.stats.clone(), [Pipe::new(), Pipe::new()]);
-        self.joints.push(Joint { name, inner, inner_stats, user: None, pipes });
+        self.join(name, inner, &port, false);
         port
+    }
+
+    /// A connection to the server at `inner`; answers the server's own port there, which counts in `stats`.
+    pub fn add_call(&mut self, name: String, inner: Place, stats: Arc<PortStats>) -> Port {
+        let joint = self.joints.len();
+        let port = Port { name: name.clone(), joint, side: Side::Inner, stats, lost: false };
+        self.join(name, inner, &port, true);
+        port
+    }
+
+    fn join(&mut self, name: String, inner: Place, port: &Port, call: bool) {
+        let (inner, inner_stats, pipes) = (Some(inner), port.stats.clone(), [Pipe::new(), Pipe::new()]);
+        self.joints.push(Joint { name, inner, inner_stats, call, user: None, pipes });
     }
 
     /// Takes an end.
@@ -189,6 +205,11 @@ impl Net {
         }
         end.user = Some(user);
         Ok(Port::new(end.name.clone(), joint, Side::User))
+    }
+
+    /// Whether it is a connection to a server.
+    pub fn is_call(&self, joint: usize) -> bool {
+        self.joints[joint].call
     }
 
     pub fn busy(&self, joint: usize) -> PortError {
@@ -220,11 +241,24 @@ impl Net {
         }
         joint.user = None;
         joint.inner_stats.discarded_bytes.add(n as u64);
-        joint.inner_stats.set_peer_open(false);
+        let call = joint.call;
+        if !call {
+            joint.inner_stats.set_peer_open(false);
+        }
         if let Some((unit, side)) = joint.inner {
-            self.post(unit as u64, side, Happened::Left);
+            if !call {
+                self.post(unit as u64, side, Happened::Left);
+            }
             // What waits for the one who left can go now: to nobody.
             self.ready.push_back((Job::Write, (unit, side)));
+        }
+    }
+
+    /// A server ends a call. What it sent before is still read.
+    pub fn hang_up(&mut self, port: &Port) {
+        self.vacate(port);
+        if let Some(user) = self.joints[port.joint].user {
+            self.ready.push_back((Job::Left, user));
         }
     }
 

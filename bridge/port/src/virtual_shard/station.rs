@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::net::{Net, Port, Side};
 use crate::seat::guard;
-use crate::{PortState, Station, Time, Tx};
+use crate::{LineEvent, PortState, Station, Time, Tx};
 
 /// No clock stands still: this is the least that passes between two deadlines of one station.
-const TICK: Duration = Duration::from_nanos(1);
+pub(super) const TICK: Duration = Duration::from_nanos(1);
 
 pub(super) struct StationUnit {
     pub port: Port,
@@ -97,6 +97,18 @@ impl StationUnit {
                 Err(why) => self.fail(&why, net),
             }
         }
+    }
+
+    /// The server that was called has hung up.
+    pub fn left(&mut self, net: &mut Net) {
+        self.on_readable(net);
+        if self.failed || self.port.lost {
+            return;
+        }
+        self.port.lost = true;
+        self.port.stats.set_gone(PortState::Lost, "the far end has closed the connection".to_owned());
+        let now = net.now;
+        self.drive(net, |station, tx| station.on_line(now, LineEvent::Lost, tx));
     }
 
     pub fn on_deadline(&mut self, net: &mut Net) {
