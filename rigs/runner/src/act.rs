@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use hilrig_modbus::{Exchange, Outcome as Ended, PollResult, Source};
+use hilrig_points::{Point, Value};
 use hilrig_port::Time;
 
+use crate::compare::{Test, shown};
 use crate::hall::{Hall, TICK};
-use crate::plan::{Action, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table, Test};
+use crate::plan::{Action, FaultRef, LimitPlan, Limited, MeasurePlan, StepPlan, Subject};
 use crate::report::{LimitResult, Measurement, Verdict};
 use crate::run::{Halt, Outcome, Run, STRETCH};
 use hilrig_files::show_time;
@@ -21,17 +23,26 @@ impl<H: Hall> Run<'_, H> {
                 self.until(*time, STRETCH, |_| Ok(None::<()>))?;
                 Ok(Outcome::pass())
             }
-            Action::Expect { subject, test, within } => self.expect(*subject, *test, *within),
-            Action::Assert { subject, test } => self.assert(*subject, *test),
+            Action::Expect { subject, test, within } => self.expect(*subject, test, *within),
+            Action::Assert { subject, test } => self.assert(*subject, test),
             Action::Inject { fault } => {
                 self.look()?;
                 self.bench.arm(*fault)?;
                 self.armed[*fault] = true;
                 Ok(Outcome::pass())
             }
+            Action::Arm { fault } => {
+                self.look()?;
+                self.bench.arm_reply(*fault)?;
+                self.replies_armed[*fault] = Some(step.line);
+                Ok(Outcome::pass())
+            }
             Action::Clear { fault } => {
                 self.look()?;
-                self.bench.disarm(&self.plan.faults[*fault])?;
+                match fault {
+                    FaultRef::Link(fault) => self.bench.disarm(&self.plan.faults[*fault])?,
+                    FaultRef::Reply(fault) => self.bench.disarm_reply(*fault)?,
+                }
                 Ok(Outcome::pass())
             }
             Action::Measure(measure) => self.measure(measure),
@@ -42,84 +53,90 @@ impl<H: Hall> Run<'_, H> {
                     false => Err(Halt::Trouble(format!("the simulator has no {} {address}", table.name()))),
                 }
             }
-            Action::SetMaster { master, table, address, value, within } => {
-                self.write(*master, *table, *address, *value, *within)
+            Action::SetPoint { point, value, over } => {
+                self.look()?;
+                self.bench.set_point(*point, value, *over)?;
+                Ok(Outcome::pass())
             }
+            Action::Release { point } => {
+                self.look()?;
+                self.bench.release(*point)?;
+                Ok(Outcome::pass())
+            }
+            Action::SetMaster { master, exchange, within, .. } => self.write(*master, exchange, *within),
         }
     }
 
     /// Waits for something that happens after the step has begun.
-    fn expect(&mut self, subject: Subject, test: Test, within: Duration) -> Result<Outcome, Halt> {
+    fn expect(&mut self, subject: Subject, test: &Test, within: Duration) -> Result<Outcome, Halt> {
         let expected = format!("{} {test} within {}", self.plan.subject_text(subject), show_time(within));
         let since = self.clock.now();
-        let mut got = match subject {
-            Subject::Polled { .. } => "no reply".to_owned(),
-            _ => String::new(),
-        };
+        let mut got = Err("no reply".to_owned());
         // Replies are seen as they come; other values may change at any time.
         let every = if matches!(subject, Subject::Polled { .. }) { STRETCH } else { TICK };
         let met = self.until(within, every, |run| {
-            if let Subject::Polled { master, poll, address } = subject {
+            if let Subject::Polled { master, poll, address, point } = subject {
+                let (first, point) = run.polled(master, poll, point);
                 for (_, result) in run.fresh.iter().filter(|(m, r)| is_of(*m, r, master, poll, since)) {
-                    let first = run.plan.masters[master].polls[poll].first;
-                    match value_at(result, first, address) {
-                        Ok(value) => {
-                            got = value.to_string();
-                            if test.holds(value) {
-                                return Ok(Some(()));
-                            }
-                        }
-                        Err(why) => got = why,
+                    got = value_at(result, first, address, point);
+                    if got.as_ref().is_ok_and(|value| test.holds(value)) {
+                        return Ok(Some(()));
                     }
                 }
                 return Ok(None);
             }
             let value = run.value(subject)?;
-            got = value.to_string();
-            Ok(test.holds(value).then_some(()))
+            let met = test.holds(&value);
+            got = Ok(value);
+            Ok(met.then_some(()))
         })?;
-        Ok(Outcome::compared(met.is_some(), expected, got))
+        Ok(Outcome::compared(met.is_some(), expected, got.map_or_else(|why| why, |value| shown(&value))))
     }
 
-    fn assert(&mut self, subject: Subject, test: Test) -> Result<Outcome, Halt> {
+    fn assert(&mut self, subject: Subject, test: &Test) -> Result<Outcome, Halt> {
         self.look()?;
         let expected = format!("{} {test}", self.plan.subject_text(subject));
         match subject {
-            Subject::Polled { master, poll, address } => {
-                let first = self.plan.masters[master].polls[poll].first;
-                match self.bench.last_reply(master, poll).map(|r| value_at(r, first, address)) {
-                    Some(Ok(value)) => Ok(Outcome::compared(test.holds(value), expected, value.to_string())),
+            Subject::Polled { master, poll, address, point } => {
+                let (first, point) = self.polled(master, poll, point);
+                match self.bench.last_reply(master, poll).map(|r| value_at(r, first, address, point)) {
+                    Some(Ok(value)) => Ok(Outcome::compared(test.holds(&value), expected, shown(&value))),
                     _ => Ok(Outcome::compared(false, expected, "no reply so far".to_owned())),
                 }
             }
             Subject::BytesLost { link } => {
                 let (lost, places) = self.settled_loss(link)?;
                 let got = if places.is_empty() { lost.to_string() } else { format!("{lost} ({places})") };
-                Ok(Outcome::compared(test.holds(i64::try_from(lost).unwrap_or(i64::MAX)), expected, got))
+                Ok(Outcome::compared(test.holds(&count(lost)), expected, got))
             }
             _ => {
                 let value = self.value(subject)?;
-                Ok(Outcome::compared(test.holds(value), expected, value.to_string()))
+                Ok(Outcome::compared(test.holds(&value), expected, shown(&value)))
             }
         }
     }
 
+    /// The first address of a poll, and the point that is meant.
+    fn polled(&self, master: usize, poll: usize, point: Option<usize>) -> (u16, Option<&'_ Point>) {
+        let first = self.plan.masters[master].polls[poll].read.map_or(0, |(_, first, _)| first);
+        (first, point.map(|point| &self.plan.points[point].point))
+    }
+
     /// A value that can be looked up at any time.
-    fn value(&mut self, subject: Subject) -> Result<i64, Halt> {
+    fn value(&mut self, subject: Subject) -> Result<Value, Halt> {
         match subject {
-            Subject::Counted { master, poll, count } => {
-                Ok(i64::try_from(self.bench.count(master, poll, count)).unwrap_or(i64::MAX))
-            }
+            Subject::Counted { master, poll, count: of } => Ok(count(self.bench.count(master, poll, of))),
             Subject::Simulated { sim, table, address } => {
                 let value = self.bench.cell(sim, table, address)?;
-                value.map(i64::from).ok_or_else(|| {
+                value.map(|value| Value::Int(value.into())).ok_or_else(|| {
                     Halt::Trouble(format!("the simulator has lost its {} {address}", table.name()))
                 })
             }
-            Subject::Fired { fault } => {
-                let rule = self.bench.fault(&self.plan.faults[fault])?;
-                Ok(rule.map_or(0, |r| i64::try_from(r.fired).unwrap_or(i64::MAX)))
-            }
+            Subject::Point { point } => Ok(self.bench.point(point)?),
+            Subject::Fired { fault } => Ok(count(match fault {
+                FaultRef::Link(fault) => self.bench.fault(&self.plan.faults[fault])?.map_or(0, |r| r.fired),
+                FaultRef::Reply(fault) => self.bench.reply_fault(fault)?.fired,
+            })),
             Subject::Polled { .. } | Subject::BytesLost { .. } => {
                 Err(Halt::Trouble("this cannot be looked up".to_owned()))
             }
@@ -129,7 +146,7 @@ impl<H: Hall> Run<'_, H> {
     /// Bytes lost once the masters are silent and what was under way has arrived.
     fn settled_loss(&mut self, link: Option<usize>) -> Result<(u64, String), Halt> {
         self.bench.pause(true)?;
-        let longest = self.plan.masters.iter().flat_map(|m| &m.polls).map(|p| p.timeout).max();
+        let longest = self.plan.masters.iter().flat_map(|m| &m.polls).map(|p| p.poll.timeout).max();
         self.until(longest.unwrap_or_default() + SETTLE, TICK, |run| Ok(run.bench.is_idle()?.then_some(())))?;
         let settled = self.until(SETTLE, TICK, |run| Ok((run.bench.lost(link).0 == 0).then_some(())))?;
         let lost = if settled.is_some() { (0, String::new()) } else { self.bench.lost(link) };
@@ -137,22 +154,10 @@ impl<H: Hall> Run<'_, H> {
         Ok(lost)
     }
 
-    fn write(
-        &mut self,
-        master: usize,
-        table: Table,
-        address: u16,
-        value: u16,
-        within: Duration,
-    ) -> Result<Outcome, Halt> {
+    fn write(&mut self, master: usize, exchange: &Exchange, within: Duration) -> Result<Outcome, Halt> {
         self.look()?;
-        let unit = self.plan.masters[master].unit;
-        let exchange = match table {
-            Table::Coils | Table::Discrete => Exchange::write_coil(unit, address, value != 0),
-            Table::Holding | Table::Input => Exchange::write_register(unit, address, value),
-        };
-        let exchange = exchange.map_err(|e| Halt::Trouble(e.to_string()))?;
-        let id = self.bench.submit(master, exchange, within)?;
+        let unit = exchange.unit();
+        let id = self.bench.submit(master, exchange.clone(), within)?;
         // The master itself gives up after `within` from the sending; what waits before that comes on top.
         let ended = self.until(within * 2, STRETCH, |run| {
             let ours = |(m, r): &&(usize, PollResult)| *m == master && r.source == Source::Once(id);
@@ -218,15 +223,24 @@ fn is_of(from: usize, result: &PollResult, master: usize, poll: usize, since: Ti
     from == master && result.source == Source::Poll(poll) && asked_after
 }
 
-fn value_at(result: &PollResult, first: u16, address: u16) -> Result<i64, String> {
-    match result.outcome {
-        Ended::Ok => result
-            .values
-            .get(usize::from(address - first))
-            .map(i64::from)
-            .ok_or_else(|| "a reply without this value".to_owned()),
-        other => Err(no_reply(other)),
+fn count(n: u64) -> Value {
+    i64::try_from(n).map_or(Value::Uint(n), Value::Int)
+}
+
+/// The value at an address; of a point that begins there, what its cells say.
+fn value_at(result: &PollResult, first: u16, address: u16, point: Option<&Point>) -> Result<Value, String> {
+    if result.outcome != Ended::Ok {
+        return Err(no_reply(result.outcome));
     }
+    let at = usize::from(address.saturating_sub(first));
+    let value = match point {
+        None => result.values.get(at).map(|value| Value::Int(value.into())),
+        Some(point) => {
+            let cells = (at..at + usize::from(point.cells)).map(|i| result.values.get(i));
+            cells.collect::<Option<Vec<u16>>>().and_then(|cells| point.decode(&cells))
+        }
+    };
+    value.ok_or_else(|| "a reply without this value".to_owned())
 }
 
 fn no_reply(outcome: Ended) -> String {

@@ -1,30 +1,33 @@
 //! The bench of one run: pairs, simulators, links and masters in one hall, started in this order and taken down
 //! in reverse, also after a panic. Knows nothing of steps and verdicts.
 
+mod faults;
 mod loss;
 mod made;
+mod told;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hilrig_modbus::{
-    Exchange, FrameKind, FrameReader, Master, MasterStats, Outcome, Poll, PollResult, Results, Slave, Source,
-    frames,
+    Exchange, FrameReader, Framing, Master, MasterStats, Outcome, Poll, PollResult, Results, Source,
 };
-use hilrig_port::{Conduit, Flow, Format, Happened, LineSettings, PortStats, Time};
-use hilrig_wire::{CoreSpec, LinkCore, RuleReport, WireSpec, character_time, frame_silence};
+use hilrig_points::{PointId, Shared};
+use hilrig_port::{Conduit, Flow, Format, LineSettings, PortStats, Time};
+use hilrig_wire::{CoreSpec, LinkCore, WireSpec, character_time, frame_silence};
 
 use crate::hall::{Hall, Joined, Seated, Trouble};
-use crate::log::{Log, Role, What, hex, line_event_name, outcome_name};
-use crate::plan::{Count, FaultPlan, MasterPlan, Plan, PortKind, Seat, Table};
+use crate::log::Log;
+use crate::plan::{Count, Plan, PortKind, Seat};
 use crate::report::StationResult;
-use crate::watch::{Watch, Watched, watch};
-use made::{poll, slave, timing};
+use crate::watch::{Watch, Watched, WatchedServer, watch};
+use made::{Core, Counters, Made};
 
 /// Results of one master that can wait to be read: some seconds of the fastest line.
 const RESULTS: usize = 4096;
-/// Frame records of one simulator that can wait to be read.
-const FRAMES: usize = 8192;
+/// What moves by itself is brought up to date so often, if nobody asks for it.
+const KEEP_UP: Duration = Duration::from_secs(1);
 
 /// What is known of the exchanges of one poll, or of a whole master.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,9 +58,28 @@ impl Tally {
     }
 }
 
-struct SimSeat<H: Hall> {
-    station: H::Seat,
+/// A core at its place.
+enum Placed<H: Hall> {
+    Line(H::Seat),
+    /// Behind a listener.
+    Server(H::Server),
+}
+
+impl<H: Hall> Placed<H> {
+    fn port(&self) -> Arc<PortStats> {
+        match self {
+            Self::Line(seat) => seat.port(),
+            Self::Server(server) => server.port(),
+        }
+    }
+}
+
+struct StationSeat<H: Hall> {
+    place: Placed<H>,
     watch: Option<Watch>,
+    counters: Counters,
+    /// How its frames look; telegrams have no form that all have.
+    framing: Option<Framing>,
     /// What its reply faults did, if somebody wants to know.
     frames: Option<FrameReader>,
     /// Their names by number.
@@ -69,6 +91,7 @@ struct MasterSeat<H: Hall> {
     watch: Option<Watch>,
     results: Results,
     stats: Arc<MasterStats>,
+    framing: Framing,
     all: Tally,
     polls: Vec<Tally>,
 }
@@ -80,50 +103,73 @@ pub(crate) struct Bench<'p, H: Hall> {
     /// One entry a port: its wire, unless it is a URL, and where one can sit.
     pairs: Vec<Option<H::Link>>,
     spots: Vec<Vec<H::Spot>>,
-    sims: Vec<SimSeat<H>>,
+    /// By simulator: its values.
+    plants: Vec<Shared>,
+    /// By point of the plan.
+    points: Vec<PointId>,
+    stations: Vec<StationSeat<H>>,
     links: Vec<H::Link>,
     masters: Vec<MasterSeat<H>>,
     /// Every port of the run with its name: stations and link ends, then the wires of the pairs.
     ports: Vec<(String, Arc<PortStats>)>,
     /// Rules by link and number, and what fault of the plan they are.
     rules: Vec<(usize, u32, usize)>,
+    /// By port: the line that it is part of, if there are several.
+    lines: Vec<Option<usize>>,
     once: u64,
+    kept_up: Time,
     hall: H,
 }
 
 impl<'p, H: Hall> Bench<'p, H> {
     /// Starts everything. What was started is taken down again when something fails.
     pub fn start(plan: &'p Plan, hall: H, seed: u64, log: &'p Log<'p>) -> Result<Self, Trouble> {
+        let lines = plan.lines();
+        let several = lines.iter().any(|line| *line != lines[0]);
         let mut bench = Self {
             plan,
             log,
             seed,
             pairs: vec![],
             spots: vec![],
-            sims: vec![],
+            plants: vec![],
+            points: vec![],
+            stations: vec![],
             links: vec![],
             masters: vec![],
             ports: vec![],
             rules: vec![],
+            lines: lines.into_iter().map(|line| several.then_some(line)).collect(),
             once: 0,
+            kept_up: hall.now(),
             hall,
         };
         for port in &plan.ports {
             bench.port(&port.name, &port.kind)?;
         }
+        let mut models = Vec::new();
         for sim in &plan.sims {
-            let mut core = slave(plan, sim, seed, bench.hall.now())?;
-            let rules =
-                core.faults_mut().report().into_iter().map(|r| (r.number, r.name)).collect::<Vec<_>>();
-            let mut reader = None;
-            if log.is_on() && !rules.is_empty() {
-                let (sink, frames) = frames(FRAMES);
-                frames.watch(true);
-                core = core.frames(sink);
-                reader = Some(frames);
-            }
-            let (station, watch) = bench.sit(sim.seat, Box::new(core))?;
-            bench.sims.push(SimSeat { station, watch, frames: reader, rules });
+            let model = made::model(sim, seed)?;
+            bench.plants.push(made::plant(sim, model.as_deref(), bench.hall.now())?);
+            models.push(model);
+        }
+        bench.find_points()?;
+        for station in &plan.stations {
+            let (model, plant) = (models[station.sim].as_deref(), &bench.plants[station.sim]);
+            let made = made::station(plan, station, model, plant, bench.hall.now(), log.is_on())?;
+            let Made { core, counters, rules, frames, framing } = made;
+            let (place, watch) = match core {
+                Core::Station(core) => {
+                    let (seat, watch) = bench.sit(station.seat, core)?;
+                    (Placed::Line(seat), watch)
+                }
+                Core::Server(core) => {
+                    let behind = station.behind.as_ref().map(|(seat, _)| *seat);
+                    let (server, watch) = bench.serve(station.seat, behind, core)?;
+                    (Placed::Server(server), watch)
+                }
+            };
+            bench.stations.push(StationSeat { place, watch, counters, framing, frames, rules });
         }
         for link in &plan.links {
             let faulty = plan.faults.iter().any(|f| f.link == bench.links.len());
@@ -138,12 +184,11 @@ impl<'p, H: Hall> Bench<'p, H> {
             bench.links.push(link);
         }
         for master in &plan.masters {
-            let polls: Result<Vec<Poll>, Trouble> = master.polls.iter().map(|p| poll(master, p)).collect();
-            let (core, results) = Master::new(timing(plan, master.seat), polls?, RESULTS);
-            let stats = core.stats();
+            let (core, results) = made::master(plan, master, &models, &bench.plants, RESULTS)?;
+            let (framing, stats) = (master.framing, core.stats());
             let (station, watch) = bench.sit(master.seat, Box::new(core))?;
             let (all, polls) = (Tally::default(), vec![Tally::default(); master.polls.len()]);
-            bench.masters.push(MasterSeat { station, watch, results, stats, all, polls });
+            bench.masters.push(MasterSeat { station, watch, results, stats, framing, all, polls });
         }
         bench.ports = bench.all_ports();
         bench.drain_log();
@@ -158,6 +203,7 @@ impl<'p, H: Hall> Bench<'p, H> {
                 let (link, spots) = self.hall.pair(name, line, conduit)?;
                 (Some(link), Vec::from(spots))
             }
+            PortKind::Tcp => (None, Vec::from(self.hall.network(name)?)),
             PortKind::Url(url) => (None, vec![self.hall.url(url)?]),
         };
         self.pairs.push(link);
@@ -175,6 +221,21 @@ impl<'p, H: Hall> Bench<'p, H> {
         let spot = &self.spots[seat.port][seat.end];
         let name = self.plan.seat_name(seat);
         Ok((self.hall.station(&name, spot, Watched::new(core, watcher))?, watch))
+    }
+
+    /// Puts a server where it is called, and maybe at the line behind it.
+    fn serve(
+        &mut self,
+        seat: Seat,
+        behind: Option<Seat>,
+        core: Box<dyn hilrig_port::Server>,
+    ) -> Result<(H::Server, Option<Watch>), Trouble> {
+        let (watcher, watch) = self.log.is_on().then(watch).unzip();
+        let spot = |seat: Seat| &self.spots[seat.port][seat.end];
+        let names = (self.plan.seat_name(seat), behind.map(|seat| self.plan.seat_name(seat)));
+        let line = behind.map(spot).zip(names.1.as_deref());
+        let server = WatchedServer::new(core, watcher);
+        Ok((self.hall.server(&names.0, &self.spots[seat.port][seat.end], line, server)?, watch))
     }
 
     /// What stands in a link between lines that are set like this. Each has its own stream of random numbers.
@@ -206,63 +267,13 @@ impl<'p, H: Hall> Bench<'p, H> {
         self.hall.take_warnings()
     }
 
-    /// Takes into the log what has happened, results of the masters aside.
-    fn drain_log(&mut self) {
-        if !self.log.is_on() {
-            return;
-        }
-        let (plan, log) = (self.plan, self.log);
-        let mut text = String::new();
-        let sims = plan.sims.iter().map(|p| (p.name.as_str(), p.seat, Role::Simulator));
-        let masters = plan.masters.iter().map(|p| (p.name.as_str(), p.seat, Role::Master));
-        let watches = self.sims.iter_mut().map(|s| &mut s.watch);
-        let watches = watches.chain(self.masters.iter_mut().map(|m| &mut m.watch));
-        for ((of, seat, role), watch) in sims.chain(masters).zip(watches) {
-            while let Some((at, seen)) = watch.as_mut().and_then(Watch::next) {
-                if let Some(event) = seen.line {
-                    let port = &plan.seat_name(seat);
-                    log.add(at, What::Port { of, port, event: line_event_name(event) });
-                    continue;
-                }
-                let bytes = seen.sent();
-                hex(bytes, &mut text);
-                let (unit, function) = (bytes.first().copied(), bytes.get(1).copied());
-                log.add(at, What::Sent { of, role, unit, function, hex: &text });
-            }
-        }
-        for (plan, sim) in plan.sims.iter().zip(&mut self.sims) {
-            while let Some(record) = sim.frames.as_mut().and_then(FrameReader::pop) {
-                let FrameKind::Fault { rule } = record.kind else { continue };
-                let Some((_, of)) = sim.rules.iter().find(|(number, _)| *number == rule) else { continue };
-                log.add(record.at, What::Fault { of, on: &plan.name, to: "", position: None, bytes: None });
-            }
-        }
-        while let Some(event) = self.hall.event() {
-            let Some(l) = self.links.iter().position(|link| link.id() == event.link) else { continue };
-            let (name, to) = (&plan.links[l].name, plan.seat_name(plan.links[l].ends[event.side]));
-            match event.what {
-                Happened::Fired(note) => {
-                    let rule = self.rules.iter().find(|(link, number, _)| (*link, *number) == (l, note.rule));
-                    let Some((_, _, fault)) = rule else { continue };
-                    let (position, bytes) = (Some(note.position), Some(note.bytes));
-                    let of = &plan.faults[*fault].rule.id;
-                    log.add(note.at, What::Fault { of, on: name, to: &to, position, bytes });
-                }
-                Happened::Lost | Happened::Unplugged(_) => {
-                    log.add(event.at, What::Port { of: name, port: &to, event: "lost" });
-                }
-                _ => {}
-            }
-        }
-    }
-
     /// Takes in what the masters report; each result is also handed to `each` with the index of its master.
     pub fn drain(&mut self, each: &mut dyn FnMut(usize, &PollResult)) -> Result<(), Trouble> {
         let until = self.hall.now();
         self.drain_log();
         for (m, master) in self.masters.iter_mut().enumerate() {
             while let Some(result) = master.results.pop() {
-                log_result(self.log, &self.plan.masters[m], &result);
+                told::log_result(self.log, &self.plan.masters[m], &result);
                 master.all.add(&result);
                 if let Source::Poll(p) = result.source
                     && let Some(tally) = master.polls.get_mut(p)
@@ -280,10 +291,14 @@ impl<'p, H: Hall> Bench<'p, H> {
             }
         }
         self.log.flush(until);
-        let lost = |s: &SimSeat<H>| {
+        if until.since(self.kept_up) >= KEEP_UP {
+            self.kept_up = until;
+            self.keep_up()?;
+        }
+        let lost = |s: &StationSeat<H>| {
             s.watch.as_ref().map_or(0, Watch::lost) + s.frames.as_ref().map_or(0, FrameReader::lost)
         };
-        match self.sims.iter().map(lost).sum() {
+        match self.stations.iter().map(lost).sum() {
             0 => Ok(()),
             n @ 1u64.. => Err(Trouble(format!("{n} lines of the log came too fast for this machine"))),
         }
@@ -310,41 +325,6 @@ impl<'p, H: Hall> Bench<'p, H> {
         }
     }
 
-    /// A value as it is now, live ones included.
-    pub fn cell(&mut self, sim: usize, table: Table, address: u16) -> Result<Option<u16>, Trouble> {
-        let Some(unit) = self.plan.sims[sim].unit else { return Ok(None) };
-        self.hall.with(&self.sims[sim].station, |slave: &mut Slave, now| {
-            slave.plant().with(|plant| {
-                let mut raw = [0; 2];
-                let read = match table.is_bits() {
-                    true => plant.read_bits(now, unit, table.core(), address, 1, &mut raw[1..]),
-                    false => plant.read_registers(now, unit, table.core(), address, 1, &mut raw),
-                };
-                // What a master may not read is there all the same.
-                let hidden = || plant.unit(unit).and_then(|u| u.get(table.core(), address));
-                if read.is_ok() { Some(u16::from_be_bytes(raw)) } else { hidden() }
-            })
-        })
-    }
-
-    /// Where there is a point it is written as a master would, so that its limits and triggers hold.
-    pub fn set_cell(&mut self, sim: usize, table: Table, address: u16, value: u16) -> Result<bool, Trouble> {
-        let Some(unit) = self.plan.sims[sim].unit else { return Ok(false) };
-        self.hall.with(&self.sims[sim].station, |slave: &mut Slave, now| {
-            slave.plant().with(|plant| {
-                let written = plant.point_at(unit, table.core(), address).is_some()
-                    && match table {
-                        Table::Coils => plant.write_bits(now, unit, address, 1, &[value as u8]).is_ok(),
-                        Table::Holding => {
-                            plant.write_registers(now, unit, address, &value.to_be_bytes()).is_ok()
-                        }
-                        Table::Input | Table::Discrete => false,
-                    };
-                written || plant.unit_mut(unit).is_some_and(|u| u.set(table.core(), address, value))
-            })
-        })
-    }
-
     /// Hands a write to a master; its result carries the id that is answered.
     pub fn submit(&mut self, master: usize, exchange: Exchange, timeout: Duration) -> Result<u64, Trouble> {
         self.once += 1;
@@ -355,35 +335,6 @@ impl<'p, H: Hall> Bench<'p, H> {
             true => Ok(id),
             false => Err(Trouble("too many writes wait at the master".to_owned())),
         }
-    }
-
-    pub fn arm(&mut self, fault: usize) -> Result<(), Trouble> {
-        let plan = &self.plan.faults[fault];
-        let rule = LinkCore::prepare(&plan.rule).map_err(|e| Trouble(e.to_string()))?;
-        // What comes back is freed here, not on the shard.
-        let armed = self.core(plan, move |core, now| core.arm(now, rule))?;
-        let armed =
-            armed.map_err(|_| Trouble(format!("fault {}: too many faults on this link", plan.rule.id)))?;
-        self.rules.push((plan.link, armed.number, fault));
-        Ok(())
-    }
-
-    pub fn disarm(&mut self, fault: &FaultPlan) -> Result<(), Trouble> {
-        self.core(fault, |core, _| core.clear(&fault.rule.id)).map(drop)
-    }
-
-    pub fn fault(&mut self, fault: &FaultPlan) -> Result<Option<RuleReport>, Trouble> {
-        let mut reports = self.core(fault, |core, _| core.report())?;
-        Ok(reports.iter().position(|r| r.id == fault.rule.id).map(|i| reports.swap_remove(i)))
-    }
-
-    /// Asks what stands in the link of a fault.
-    fn core<R: Send>(
-        &mut self,
-        fault: &FaultPlan,
-        f: impl FnOnce(&mut LinkCore, Time) -> R + Send,
-    ) -> Result<R, Trouble> {
-        self.hall.with_core(&self.links[fault.link], f)
     }
 
     /// Stops or resumes all poll lists.
@@ -416,13 +367,21 @@ impl<'p, H: Hall> Bench<'p, H> {
 
     /// What sits on each seat.
     fn seats(&self) -> Vec<(Seat, Arc<PortStats>)> {
-        let sims = self.plan.sims.iter().zip(&self.sims).map(|(p, s)| (p.seat, s.station.port()));
+        let stations = self.plan.stations.iter().zip(&self.stations);
+        let stations = stations.flat_map(|(plan, station)| {
+            let line = match &station.place {
+                Placed::Server(server) => H::behind(server),
+                Placed::Line(_) => None,
+            };
+            let behind = plan.behind.as_ref().map(|(seat, _)| *seat).zip(line);
+            std::iter::once((plan.seat, station.place.port())).chain(behind)
+        });
         let masters = self.plan.masters.iter().zip(&self.masters).map(|(p, m)| (p.seat, m.station.port()));
         let links = self.plan.links.iter().zip(&self.links).flat_map(|(plan, link)| {
             let [a, b] = link.ports();
             [(plan.ends[0], a), (plan.ends[1], b)]
         });
-        sims.chain(links).chain(masters).collect()
+        stations.chain(links).chain(masters).collect()
     }
 
     /// A sentence when a port is gone.
@@ -445,10 +404,9 @@ impl<'p, H: Hall> Bench<'p, H> {
             }
         };
         let mut rows = Vec::new();
-        for (plan, sim) in self.plan.sims.iter().zip(&self.sims) {
-            let stats = self.hall.with(&sim.station, |s: &mut Slave, _| s.stats());
-            let counters = stats.map(|s| s.totals().entries().collect()).unwrap_or_default();
-            rows.push(row(&plan.name, self.plan.seat_name(plan.seat), sim.station.port(), counters));
+        for (plan, station) in self.plan.stations.iter().zip(&self.stations) {
+            let seat = self.plan.seat_name(plan.seat);
+            rows.push(row(&plan.name, seat, station.place.port(), (station.counters)()));
         }
         for (plan, master) in self.plan.masters.iter().zip(&self.masters) {
             let counters = master.stats.totals().entries().collect();
@@ -467,8 +425,11 @@ impl<H: Hall> Drop for Bench<'_, H> {
         while let Some(link) = self.links.pop() {
             self.hall.remove_link(link);
         }
-        while let Some(sim) = self.sims.pop() {
-            self.hall.remove_station(sim.station);
+        while let Some(station) = self.stations.pop() {
+            match station.place {
+                Placed::Line(seat) => self.hall.remove_station(seat),
+                Placed::Server(server) => self.hall.remove_server(server),
+            }
         }
         while let Some(pair) = self.pairs.pop() {
             if let Some(pair) = pair {
@@ -476,18 +437,4 @@ impl<H: Hall> Drop for Bench<'_, H> {
             }
         }
     }
-}
-
-fn log_result(log: &Log<'_>, master: &MasterPlan, result: &PollResult) {
-    if !log.is_on() {
-        return;
-    }
-    let of = match result.source {
-        Source::Poll(p) => format!("{}.{}", master.name, master.polls[p].name),
-        Source::Once(_) => master.name.clone(),
-    };
-    let (outcome, exception) = outcome_name(result);
-    let values: Vec<u16> = result.values.iter().collect();
-    let attempts = result.attempts;
-    log.add(result.at, What::Result { of: &of, outcome, exception, attempts, values: &values });
 }

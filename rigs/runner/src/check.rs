@@ -6,11 +6,14 @@ use std::ops::Range;
 use std::time::Duration;
 
 use hilrig_files::{Addresses, At, Entries, FileError, Number, Problems, TimeText, Values, known, read};
+use hilrig_modbus::{Exchange, Framing, Poll as ModbusPoll};
 use hilrig_port::{Format, PortUrl};
 use hilrig_wire::{CoreSpec, LinkCore, WireSpec};
 
 use crate::file::{LinkEnds, Master, Poll, Port, RigFile, Sim};
-use crate::plan::{LinkPlan, MasterPlan, Plan, PollPlan, PortKind, PortPlan, Seat, SimPlan, Table};
+use crate::plan::{
+    LinkPlan, MasterPlan, Plan, PollPlan, PortKind, PortPlan, Seat, SimPlan, StationPlan, Table,
+};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_EVERY: u64 = 100;
@@ -37,9 +40,12 @@ fn empty_plan(file: &str, text: &str) -> Plan {
         text: text.into(),
         ports: vec![],
         sims: vec![],
+        stations: vec![],
         links: vec![],
         masters: vec![],
         faults: vec![],
+        reply_faults: vec![],
+        points: vec![],
         steps: vec![],
     }
 }
@@ -68,6 +74,7 @@ impl Check<'_> {
         self.each(&rig.sim, Self::sim);
         self.each(&rig.link, Self::link);
         self.each(&rig.master, Self::master);
+        self.networks(rig);
         self.steps(rig);
     }
 
@@ -100,6 +107,7 @@ impl Check<'_> {
                 let wire = pair.wire.as_ref().and_then(|wire| self.wire(wire));
                 PortKind::Pair { baud: baud as u32, format, wire }
             }
+            Port::Tcp(_) => PortKind::Tcp,
             Port::Url(text) => {
                 place = text.span.clone();
                 PortKind::Url(self.url(text))
@@ -128,25 +136,42 @@ impl Check<'_> {
 
     fn sim(&mut self, name: &At<String>, sim: &At<Sim>) {
         let Sim::Plc(plc) = &sim.value;
-        let seat = self.seat(&plc.port);
+        let first = plc.ports.0.first().map(|(name, _)| &name.span);
+        match (&plc.port, first) {
+            (None, None) => {
+                let label = "give `port`, or with a model `ports`";
+                self.problems.add(&name.span, "this PLC sits nowhere", label);
+            }
+            (Some(_), Some(first)) => {
+                let label = "leave `port` out, or `ports`";
+                self.problems.add(first, "`port` and `ports` together", label);
+            }
+            _ => {}
+        }
         let tables = [
             (Table::Holding, &plc.holding),
             (Table::Input, &plc.input),
             (Table::Coils, &plc.coils),
             (Table::Discrete, &plc.discrete),
         ];
-        let plan = match &plc.model {
-            Some(path) => self.model(name, plc, path, seat, tables),
-            None => {
-                if let Some(at) = &plc.model_port {
-                    self.problems.add(&at.span, "there is no model", "give `model`, or leave this out");
-                }
-                let unit = Some(self.unit(plc.unit.as_ref()));
-                let cells = self.all_cells(name, tables);
-                SimPlan { name: name.value.clone(), seat, unit, cells, model: None, broken: false }
-            }
-        };
-        self.plan.sims.push(plan);
+        if let Some(path) = &plc.model {
+            return self.model(name, plc, path, tables);
+        }
+        let of_model = plc.model_port.as_ref().map(|at| &at.span).or(first);
+        if let Some(span) = of_model {
+            self.problems.add(span, "there is no model", "give `model`, or leave this out");
+        }
+        let unit = Some(self.unit(plc.unit.as_ref()));
+        let cells = self.all_cells(name, tables);
+        if let Some(port) = &plc.port {
+            let seat = self.seat(port);
+            self.is_end(port, seat, 0, "a PLC is called; write NAME.server");
+            let sim = self.plan.sims.len();
+            let name = name.value.clone();
+            self.plan.stations.push(StationPlan { name, sim, seat, port: None, behind: None });
+        }
+        let name = name.value.clone();
+        self.plan.sims.push(SimPlan { name, unit, cells, model: None, broken: false });
     }
 
     fn all_cells(&mut self, name: &At<String>, tables: Tables<'_>) -> Vec<(Table, u16, u16)> {
@@ -203,7 +228,14 @@ impl Check<'_> {
         if name.value == "all" {
             self.problems.add(&name.span, "this cannot be the name of a link", "`all` means all links");
         }
-        let ends = [self.seat(&link.value.a), self.seat(&link.value.b)];
+        let ends = [&link.value.a, &link.value.b].map(|end| {
+            let seat = self.seat(end);
+            if self.plan.is_tcp(seat) {
+                let label = "put a simulator or a master there";
+                self.problems.add(&end.span, "a link joins lines, not networks", label);
+            }
+            seat
+        });
         let wire = link.value.wire.as_ref().and_then(|wire| self.wire(wire));
         self.plan.links.push(LinkPlan { name: name.value.clone(), ends, wire });
     }
@@ -219,16 +251,26 @@ impl Check<'_> {
     fn master(&mut self, name: &At<String>, master: &At<Master>) {
         let master = &master.value;
         let seat = self.seat(&master.port);
+        self.is_end(&master.port, seat, 1, "a master calls; write NAME.client");
+        let tcp = self.plan.is_tcp(seat);
+        let framing =
+            master.framing.as_ref().map_or(if tcp { Framing::Tcp } else { Framing::Rtu }, |f| f.value);
+        let on_pair = matches!(self.plan.ports.get(seat.port).map(|p| &p.kind), Some(PortKind::Pair { .. }));
+        if let Some(at) = master.framing.as_ref().filter(|_| on_pair && framing.is_over_tcp()) {
+            let label = "a pair is a serial line: \"rtu\" or \"ascii\"";
+            self.problems.add(&at.span, format!("{framing} does not go over this port"), label);
+        }
         let unit = self.unit(master.unit.as_ref());
         let mut polls = Vec::new();
         for (name, poll) in &master.poll.0 {
             self.problems.name(name);
-            polls.push(self.poll(name, poll));
+            polls.extend(self.poll(name, poll, unit));
         }
-        self.plan.masters.push(MasterPlan { name: name.value.clone(), seat, unit, polls });
+        let (name, unit) = (name.value.clone(), Some(unit));
+        self.plan.masters.push(MasterPlan { name, seat, unit, framing, polls, model: None });
     }
 
-    fn poll(&mut self, name: &At<String>, at: &At<Poll>) -> PollPlan {
+    fn poll(&mut self, name: &At<String>, at: &At<Poll>, unit: u8) -> Option<PollPlan> {
         let poll = &at.value;
         let given: Vec<(Table, &At<Addresses>)> = [
             (Table::Holding, &poll.holding),
@@ -257,18 +299,37 @@ impl Check<'_> {
             let default = Duration::from_millis(default);
             text.as_ref().map_or(default, |t| check.problems.time(t, default))
         };
-        PollPlan {
-            name: name.value.clone(),
-            table,
-            first,
-            count,
-            every: time(self, &poll.every, DEFAULT_EVERY),
-            timeout: time(self, &poll.timeout, DEFAULT_REPLY),
-            retries: poll
-                .retries
-                .as_ref()
-                .map_or(0, |n| self.problems.number(n, 0..=100, "a number of retries"))
-                as u16,
+        let every = time(self, &poll.every, DEFAULT_EVERY);
+        let timeout = time(self, &poll.timeout, DEFAULT_REPLY);
+        let retries = poll.retries.as_ref();
+        let retries = retries.map_or(0, |n| self.problems.number(n, 0..=100, "a number of retries")) as u16;
+        match Exchange::read(unit, table.core(), first, count) {
+            Ok(exchange) => {
+                let poll = ModbusPoll::new(exchange).every(every).timeout(timeout).retries(retries);
+                Some(PollPlan { name: name.value.clone(), poll, read: Some((table, first, count)) })
+            }
+            Err(why) => {
+                self.problems.add(&name.span, "this poll cannot be", why.to_string());
+                None
+            }
+        }
+    }
+
+    /// Of a network each end is for its own.
+    pub fn is_end(&mut self, at: &At<String>, seat: Seat, end: usize, label: &str) {
+        if self.plan.is_tcp(seat) && seat.end != end {
+            self.problems.add(&at.span, "this is the other end of the network", label);
+        }
+    }
+
+    /// Whoever calls needs somebody who is called.
+    fn networks(&mut self, rig: &RigFile) {
+        for (port, (name, _)) in rig.ports.0.iter().enumerate() {
+            let [server, client] = [0, 1].map(|end| self.taken.contains_key(&(port, end)));
+            if self.plan.is_tcp(Seat { port, end: 0 }) && client && !server {
+                let label = format!("put a simulator at {}.server", name.value);
+                self.problems.add(&name.span, "nobody is called in this network", label);
+            }
         }
     }
 
@@ -277,7 +338,7 @@ impl Check<'_> {
     }
 
     /// Finds the port or end that `text` names, and takes it.
-    fn seat(&mut self, text: &At<String>) -> Seat {
+    pub fn seat(&mut self, text: &At<String>) -> Seat {
         let (name, end) =
             text.value.split_once('.').map_or((text.value.as_str(), None), |(n, e)| (n, Some(e)));
         let found = self.plan.ports.iter().position(|p| p.name == name);
@@ -285,6 +346,12 @@ impl Check<'_> {
             (Some(port), end) => match (&self.plan.ports[port].kind, end) {
                 (PortKind::Pair { .. }, Some("a")) | (PortKind::Url(_), None) => Ok(Seat { port, end: 0 }),
                 (PortKind::Pair { .. }, Some("b")) => Ok(Seat { port, end: 1 }),
+                (PortKind::Tcp, Some("server")) => Ok(Seat { port, end: 0 }),
+                (PortKind::Tcp, Some("client")) => Ok(Seat { port, end: 1 }),
+                (PortKind::Tcp, _) => {
+                    let label = format!("write {name}.server or {name}.client");
+                    Err((format!("`{name}` is a network, which has two ends"), label, None))
+                }
                 (PortKind::Pair { .. }, _) => {
                     let label = format!("write {name}.a or {name}.b");
                     Err((format!("`{name}` is a pair, which has two ends"), label, None))
@@ -296,6 +363,7 @@ impl Check<'_> {
             (None, _) => {
                 let ends = |p: &PortPlan| match p.kind {
                     PortKind::Pair { .. } => format!("{0}.a, {0}.b", p.name),
+                    PortKind::Tcp => format!("{0}.server, {0}.client", p.name),
                     PortKind::Url(_) => p.name.clone(),
                 };
                 let ports: Vec<String> = self.plan.ports.iter().map(ends).collect();
@@ -305,7 +373,9 @@ impl Check<'_> {
         };
         match seat {
             Ok(seat) => {
-                if let Some(first) = self.taken.insert((seat.port, seat.end), text.span.clone()) {
+                let first = self.taken.insert((seat.port, seat.end), text.span.clone());
+                // Many can call.
+                if let Some(first) = first.filter(|_| !(self.plan.is_tcp(seat) && seat.end == 1)) {
                     let line = self.problems.line(first.start);
                     let message = format!("`{}` is used twice", text.value);
                     self.problems.add(&text.span, message, format!("it is already used in line {line}"));

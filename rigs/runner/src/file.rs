@@ -1,7 +1,9 @@
 //! The rig file as it is written: serde types with the place of every value that can be wrong. No checks and no
 //! defaults here.
 
-use hilrig_files::{Addresses, At, Entries, Number, TimeText, Values};
+use hilrig_files::{Addresses, At, Entries, TimeText, Values};
+use hilrig_modbus::Framing;
+use hilrig_points::Value;
 use hilrig_wire::{Effect, Unit, Way, When, WireSpec};
 use schemars::{JsonSchema, Schema};
 
@@ -39,6 +41,9 @@ pub struct RigFile {
 pub enum Port {
     /// A virtual null modem; its ends are called NAME.a and NAME.b.
     Pair(Pair),
+    /// A network of its own: who is called sits at NAME.server, and any number who call at NAME.client, each with a
+    /// connection of its own.
+    Tcp(Tcp),
     /// Any port URL, for example "/dev/ttyUSB0?baud=19200&format=8E1" or "tcp:192.168.0.5:4001".
     Url(At<String>),
 }
@@ -55,11 +60,15 @@ pub struct Pair {
     pub wire: Option<At<WireSpec>>,
 }
 
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tcp {}
+
 /// A simulator: exactly one of the keys.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sim {
-    /// A PLC: a Modbus RTU slave.
+    /// A PLC: a Modbus slave, RTU on a line and Modbus TCP on a network.
     Plc(PlcSim),
 }
 
@@ -68,7 +77,7 @@ pub enum Sim {
 #[serde(deny_unknown_fields)]
 pub struct PlcSim {
     /// The port it sits on.
-    pub port: At<String>,
+    pub port: Option<At<String>>,
     /// Its unit id. Default 1. Of a model only this unit is served; without it all that the model's port serves.
     #[schemars(range(min = 1, max = 247))]
     pub unit: Option<At<i64>>,
@@ -77,6 +86,10 @@ pub struct PlcSim {
     pub model: Option<At<String>>,
     /// Which port of the model this is: its framing, units, delays and faults. Needed if the model has several.
     pub model_port: Option<At<String>>,
+    /// In place of `port`: where each port of the model sits, with whoever the model puts there (its units, a master, a
+    /// sniffer, a gateway, telegrams). All share the values of the model. Those left out are not there.
+    #[serde(default)]
+    pub ports: Entries<String>,
     /// Holding registers: address or range = value, or address = [values from there on].
     #[serde(default)]
     pub holding: Entries<Values>,
@@ -100,12 +113,14 @@ pub struct LinkEnds {
     pub wire: Option<At<WireSpec>>,
 }
 
-/// A Modbus RTU master that polls a unit.
+/// A Modbus master that polls a unit.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Master {
     /// The port it sits on.
     pub port: At<String>,
+    /// Default "tcp" at NAME.client of a network, otherwise "rtu".
+    pub framing: Option<At<Framing>>,
     /// The unit it asks. Default 1.
     #[schemars(range(min = 1, max = 247))]
     pub unit: Option<At<i64>>,
@@ -143,26 +158,33 @@ pub enum Step {
     Assert(At<Box<Claim>>),
     /// Arm a fault on a link.
     Inject(At<Box<Inject>>),
-    /// Take a fault away, whether it has fired or not.
+    /// Take a fault of a link or of a model away, whether it has fired or not.
     Clear(At<String>),
+    /// Arm a fault of replies that a model has: its name, or SIM.NAME.
+    Arm(At<String>),
     /// Time a number of round trips and compare with limits.
     Measure(At<Box<Measure>>),
-    /// Write a register or coil, in a simulator or through a master over the line.
+    /// Write a register, coil or point, in a simulator or through a master over the line.
     Set(At<Box<Set>>),
+    /// Let the signal of a point go on that a `set` has put aside.
+    Release(At<Release>),
 }
 
 /// A claim is a subject and a comparison. Subjects:
-/// `poll` + `address` (a value as read over the line), `sim` + one of the tables (a value in the simulator),
+/// `point` (its value in the simulator), `poll` + `point` (its value as read over the line),
+/// `poll` + `address` (a register or bit as read over the line), `sim` + one of the tables (the same in the simulator),
 /// `poll` or `master` + `count` (a counter since the start), `fault` (how often it fired),
 /// `bytes_lost` (bytes that vanished other than by a fault).
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
-    /// MASTER.POLL
+    /// UNIT.POINT of a model; or POINT, if only one unit has it. Without `sim`: of the only simulator that has it.
+    pub point: Option<At<String>>,
+    /// MASTER.POLL, or SIM.MASTER.POLL of a model.
     pub poll: Option<At<String>>,
     #[schemars(range(min = 0, max = 65535))]
     pub address: Option<At<i64>>,
-    /// Name of a master.
+    /// Name of a master, or SIM.MASTER of a model.
     pub master: Option<At<String>>,
     /// Name of a counter of a poll or master.
     #[schemars(extend("enum" = crate::plan::Count::NAMES))]
@@ -173,17 +195,24 @@ pub struct Claim {
     pub input: Option<At<i64>>,
     pub coils: Option<At<i64>>,
     pub discrete: Option<At<i64>>,
-    /// Name of a fault.
+    /// Name of a fault of a link or of a model (SIM.NAME if several have it).
     pub fault: Option<At<String>>,
     /// Name of a link, or "all".
     pub bytes_lost: Option<At<String>>,
 
-    pub equals: Option<At<Number>>,
-    pub not_equals: Option<At<Number>>,
+    /// A whole number; of a point what it is: a number in its unit of measure, true or false, text.
+    pub equals: Option<At<Value>>,
+    /// How far off `equals` a point may be, in its unit of measure.
+    pub tolerance: Option<At<Value>>,
+    pub not_equals: Option<At<Value>>,
     /// [lowest, highest], both included.
     #[serde(rename = "in")]
     #[schemars(length(min = 2, max = 2))]
-    pub within_range: Option<At<Vec<At<Number>>>>,
+    pub within_range: Option<At<Vec<At<Value>>>>,
+    /// The lowest it may be.
+    pub min: Option<At<Value>>,
+    /// The highest it may be.
+    pub max: Option<At<Value>>,
 
     /// How long to wait for it (expect only).
     pub within: Option<At<TimeText>>,
@@ -249,19 +278,34 @@ pub struct CountLimit {
     pub marginal: Option<At<i64>>,
 }
 
-/// Writes `value` to one address of `holding` or `coils`; in a simulator also of `input` and `discrete`.
+/// Writes `value` to a point, or to one address of `holding` or `coils`; in a simulator also of `input` and `discrete`. What
+/// is set in a simulator puts the signal of a point aside.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Set {
     pub sim: Option<At<String>>,
+    /// Over the line, by this master of the rig.
     pub master: Option<At<String>>,
+    /// UNIT.POINT of a model; or POINT, if only one unit has it. Without `sim` and `master`: in the only simulator that
+    /// has it.
+    pub point: Option<At<String>>,
     pub holding: Option<At<i64>>,
     pub input: Option<At<i64>>,
     pub coils: Option<At<i64>>,
     pub discrete: Option<At<i64>>,
-    pub value: At<Number>,
+    /// A whole number; of a point what it is: a number in its unit of measure, true or false, text.
+    pub value: At<Value>,
+    /// Moves a point of a simulator there evenly, in this time; the step does not wait for it.
+    pub over: Option<At<TimeText>>,
     /// How long a write over the line may take. Default 1s.
     pub within: Option<At<TimeText>>,
+}
+
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    pub sim: Option<At<String>>,
+    pub point: At<String>,
 }
 
 /// JSON Schema of the rig file, version 1.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use hilrig_port::{
     Conduit, Event, Events, Format, Link, LinkOptions, LinkSnapshot, OpenPort, PortStats, PortUrl, Runtime,
-    SerialOptions, Shard, Station, StationRef, Time,
+    SerialOptions, Server, ServerRef, Shard, Station, StationRef, Time,
 };
 use hilrig_wire::LinkCore;
 
-use crate::watch::Watched;
+use crate::watch::{Watched, WatchedServer};
 
 /// How often a waiting step looks.
 pub(crate) const TICK: Duration = Duration::from_millis(2);
@@ -41,6 +41,7 @@ pub(crate) trait Seated {
 pub(crate) trait Hall {
     type Link: Joined;
     type Seat: Seated;
+    type Server: Seated;
     /// Where a station or the end of a link can sit.
     type Spot;
 
@@ -56,6 +57,9 @@ pub(crate) trait Hall {
 
     fn url(&mut self, url: &PortUrl) -> Result<Self::Spot, Trouble>;
 
+    /// Where a server can be called, and where its callers sit.
+    fn network(&mut self, name: &str) -> Result<[Self::Spot; 2], Trouble>;
+
     /// `names` and `spots` of A and B.
     fn link(
         &mut self,
@@ -66,11 +70,32 @@ pub(crate) trait Hall {
 
     fn station(&mut self, name: &str, spot: &Self::Spot, station: Watched) -> Result<Self::Seat, Trouble>;
 
+    /// `line`: name and spot of the line behind the server.
+    fn server(
+        &mut self,
+        name: &str,
+        spot: &Self::Spot,
+        line: Option<(&Self::Spot, &str)>,
+        server: WatchedServer,
+    ) -> Result<Self::Server, Trouble>;
+
+    /// The line behind a server.
+    fn behind(server: &Self::Server) -> Option<Arc<PortStats>>;
+
     fn with<S: Station, R: Send>(
         &mut self,
         seat: &Self::Seat,
         f: impl FnOnce(&mut S, Time) -> R + Send,
     ) -> Result<R, Trouble>;
+
+    fn with_server<S: Server, R: Send>(
+        &mut self,
+        server: &Self::Server,
+        f: impl FnOnce(&mut S, Time) -> R + Send,
+    ) -> Result<R, Trouble>;
+
+    /// Runs `f` while no station runs: for what they share.
+    fn between<R: Send>(&mut self, f: impl FnOnce(Time) -> R + Send) -> Result<R, Trouble>;
 
     fn with_core<R: Send>(
         &mut self,
@@ -79,6 +104,7 @@ pub(crate) trait Hall {
     ) -> Result<R, Trouble>;
 
     fn remove_station(&mut self, seat: Self::Seat);
+    fn remove_server(&mut self, server: Self::Server);
     fn remove_link(&mut self, link: Self::Link);
 
     fn event(&mut self) -> Option<Event>;
@@ -99,6 +125,15 @@ fn in_core<S: Station, R>(
     Ok(f(core, now))
 }
 
+fn in_server<S: Server, R>(
+    server: &mut WatchedServer,
+    now: Time,
+    f: impl FnOnce(&mut S, Time) -> R,
+) -> Result<R, Trouble> {
+    let core = server.core::<S>().ok_or_else(|| Trouble("the server is of another kind".to_owned()))?;
+    Ok(f(core, now))
+}
+
 /// Ports of this machine, driven by a shard of their own.
 pub(crate) struct RealHall<'a> {
     shard: Shard,
@@ -107,7 +142,16 @@ pub(crate) struct RealHall<'a> {
     stop: &'a dyn Fn() -> bool,
     /// Before the names of virtual ports.
     prefix: String,
+    /// Where the servers of networks are called, once they are there.
+    networks: Vec<Option<PortUrl>>,
     warnings: Vec<String>,
+}
+
+/// A place on this machine.
+pub(crate) enum Spot {
+    Url(PortUrl),
+    Server(usize),
+    Client(usize),
 }
 
 impl<'a> RealHall<'a> {
@@ -118,12 +162,24 @@ impl<'a> RealHall<'a> {
         let prefix = format!("{name}-{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         runtime.sweep();
         let shard = Shard::start(name)?;
-        Ok(Self { events: shard.events(), shard, runtime, stop, prefix, warnings: vec![] })
+        Ok(Self { events: shard.events(), shard, runtime, stop, prefix, networks: vec![], warnings: vec![] })
     }
 
-    fn open(&mut self, name: &str, url: &PortUrl) -> Result<OpenPort, Trouble> {
-        let port =
-            OpenPort::open(url, self.runtime, self.stop).map_err(|e| Trouble(format!("port {name}: {e}")))?;
+    fn open(&mut self, name: &str, spot: &Spot) -> Result<OpenPort, Trouble> {
+        let trouble = |why: String| Trouble(format!("port {name}: {why}"));
+        let any = || "tcp-listen:127.0.0.1:0".parse::<PortUrl>().map_err(|e| trouble(e.message));
+        let url = match spot {
+            Spot::Url(url) => url.clone(),
+            Spot::Server(_) => any()?,
+            Spot::Client(network) => {
+                let url = self.networks[*network].clone();
+                url.ok_or_else(|| trouble("nobody is called there".to_owned()))?
+            }
+        };
+        let port = OpenPort::open(&url, self.runtime, self.stop).map_err(|e| trouble(e.to_string()))?;
+        if let (Spot::Server(network), Some(at)) = (spot, port.local_addr()) {
+            self.networks[*network] = format!("tcp:{at}").parse().ok();
+        }
         self.warnings.extend(port.warnings().iter().map(|w| format!("port {name}: {w}")));
         Ok(port)
     }
@@ -149,10 +205,17 @@ impl Seated for StationRef {
     }
 }
 
+impl Seated for ServerRef {
+    fn port(&self) -> Arc<PortStats> {
+        ServerRef::port(self)
+    }
+}
+
 impl Hall for RealHall<'_> {
     type Link = Link;
     type Seat = StationRef;
-    type Spot = PortUrl;
+    type Server = ServerRef;
+    type Spot = Spot;
 
     fn now(&self) -> Time {
         Time::now()
@@ -163,7 +226,7 @@ impl Hall for RealHall<'_> {
         name: &str,
         (baud, format): (u32, Format),
         conduit: Option<Box<dyn Conduit>>,
-    ) -> Result<(Link, [PortUrl; 2]), Trouble> {
+    ) -> Result<(Link, [Spot; 2]), Trouble> {
         let open = |end: &str| {
             let name = format!("{}.{name}.{end}", self.prefix);
             let url = PortUrl::Pty { name, format: Some(format), shim: false };
@@ -177,17 +240,23 @@ impl Hall for RealHall<'_> {
         };
         // Opened like any serial port.
         let options = SerialOptions { baud, format, ..Default::default() };
-        Ok((link, [a, b].map(|path| PortUrl::Serial { path, options })))
+        Ok((link, [a, b].map(|path| Spot::Url(PortUrl::Serial { path, options }))))
     }
 
-    fn url(&mut self, url: &PortUrl) -> Result<PortUrl, Trouble> {
-        Ok(url.clone())
+    fn url(&mut self, url: &PortUrl) -> Result<Spot, Trouble> {
+        Ok(Spot::Url(url.clone()))
+    }
+
+    fn network(&mut self, _: &str) -> Result<[Spot; 2], Trouble> {
+        let network = self.networks.len();
+        self.networks.push(None);
+        Ok([Spot::Server(network), Spot::Client(network)])
     }
 
     fn link(
         &mut self,
         names: [&str; 2],
-        spots: [&PortUrl; 2],
+        spots: [&Spot; 2],
         conduit: Option<Box<dyn Conduit>>,
     ) -> Result<Link, Trouble> {
         let a = self.open(names[0], spots[0])?;
@@ -195,9 +264,25 @@ impl Hall for RealHall<'_> {
         Ok(self.shard.add_link(a, b, LinkOptions { conduit, ..LinkOptions::default() })?)
     }
 
-    fn station(&mut self, name: &str, spot: &PortUrl, station: Watched) -> Result<StationRef, Trouble> {
+    fn station(&mut self, name: &str, spot: &Spot, station: Watched) -> Result<StationRef, Trouble> {
         let port = self.open(name, spot)?;
         Ok(self.shard.add_station(port, Box::new(station))?)
+    }
+
+    fn server(
+        &mut self,
+        name: &str,
+        spot: &Spot,
+        line: Option<(&Spot, &str)>,
+        server: WatchedServer,
+    ) -> Result<ServerRef, Trouble> {
+        let listener = self.open(name, spot)?;
+        let line = line.map(|(spot, name)| self.open(name, spot)).transpose()?;
+        Ok(self.shard.add_server(listener, line, Box::new(server))?)
+    }
+
+    fn behind(server: &ServerRef) -> Option<Arc<PortStats>> {
+        server.line()
     }
 
     fn with<S: Station, R: Send>(
@@ -206,6 +291,18 @@ impl Hall for RealHall<'_> {
         f: impl FnOnce(&mut S, Time) -> R + Send,
     ) -> Result<R, Trouble> {
         self.shard.with_station(seat, |station: &mut Watched, now, _| in_core(station, now, f))?
+    }
+
+    fn with_server<S: Server, R: Send>(
+        &mut self,
+        server: &ServerRef,
+        f: impl FnOnce(&mut S, Time) -> R + Send,
+    ) -> Result<R, Trouble> {
+        self.shard.with_server(server, |server: &mut WatchedServer, now, _| in_server(server, now, f))?
+    }
+
+    fn between<R: Send>(&mut self, f: impl FnOnce(Time) -> R + Send) -> Result<R, Trouble> {
+        Ok(self.shard.between(f)?)
     }
 
     fn with_core<R: Send>(
@@ -218,6 +315,10 @@ impl Hall for RealHall<'_> {
 
     fn remove_station(&mut self, seat: StationRef) {
         self.shard.remove_station(seat);
+    }
+
+    fn remove_server(&mut self, server: ServerRef) {
+        self.shard.remove_server(server);
     }
 
     fn remove_link(&mut self, link: Link) {

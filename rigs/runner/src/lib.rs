@@ -5,12 +5,15 @@ mod act;
 mod background;
 mod bench;
 mod check;
+mod compare;
 mod file;
 mod golden;
 mod hall;
 mod log;
 mod model;
+mod names;
 mod plan;
+mod points;
 mod report;
 mod run;
 mod steps;
@@ -25,7 +28,7 @@ pub use log::log_schema;
 pub use miette::Report;
 pub use plan::Plan;
 pub use report::{
-    BytesResult, FaultResult, FiringResult, LimitResult, Measurement, RunResult, StationResult, StepResult,
-    Verdict, result_schema,
+    BytesResult, FaultResult, FiringResult, LimitResult, Measurement, ReplyFaultResult, RunResult,
+    StationResult, StepResult, Verdict, result_schema,
 };
 pub use run::{On, Options, VirtualRun, run, run_virtual};

@@ -1,5 +1,5 @@
 //! The log of a run: one JSON object a line, in the order of time as far as things are known at once. It holds nothing that differs between two machines: no
-//! wall clock, no path, no number with a fraction. Knows nothing of how a run is done.
+//! wall clock, no path, no number with a fraction (what steps say of points is text). Knows nothing of how a run is done.
 
 use std::cell::RefCell;
 
@@ -59,7 +59,12 @@ pub(crate) enum What<'a> {
         /// Name of the master or simulator.
         of: &'a str,
         role: Role,
+        /// Number of the line, where the rig has several that are not joined by links.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<usize>,
+        /// Of a Modbus frame.
         unit: Option<u8>,
+        /// Of a Modbus frame.
         function: Option<u8>,
         hex: &'a str,
     },

@@ -3,13 +3,17 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hilrig_files::{FileError, Problems};
+use hilrig_modbus::{Exchange, Framing, Poll};
 use hilrig_plc::Model;
+use hilrig_points::{Plant, Point, Value};
 use hilrig_port::{Format, PortUrl};
 use hilrig_wire::{FaultRule, WireSpec};
 
-use hilrig_files::{FileError, Problems};
+use crate::compare::Test;
 
 /// A checked rig, ready to run any number of times.
 #[derive(Debug, Clone)]
@@ -20,12 +24,15 @@ pub struct Plan {
     pub seed: u64,
     pub timeout: Duration,
     /// The file itself, to show places of it.
-    pub(crate) text: std::sync::Arc<str>,
+    pub(crate) text: Arc<str>,
     pub(crate) ports: Vec<PortPlan>,
     pub(crate) sims: Vec<SimPlan>,
+    pub(crate) stations: Vec<StationPlan>,
     pub(crate) links: Vec<LinkPlan>,
     pub(crate) masters: Vec<MasterPlan>,
     pub(crate) faults: Vec<FaultPlan>,
+    pub(crate) reply_faults: Vec<ReplyFaultPlan>,
+    pub(crate) points: Vec<PointPlan>,
     pub(crate) steps: Vec<StepPlan>,
 }
 
@@ -86,7 +93,13 @@ pub(crate) struct PortPlan {
 
 #[derive(Debug, Clone)]
 pub(crate) enum PortKind {
-    Pair { baud: u32, format: Format, wire: Option<WireSpec> },
+    Pair {
+        baud: u32,
+        format: Format,
+        wire: Option<WireSpec>,
+    },
+    /// End 0 is who is called, end 1 those who call.
+    Tcp,
     Url(PortUrl),
 }
 
@@ -95,7 +108,7 @@ pub(crate) enum PortKind {
 pub(crate) struct Seat {
     /// Index of the port.
     pub port: usize,
-    /// 0 is end a, 1 is end b; 0 for a URL.
+    /// 0 is end a or the server, 1 is end b or a client; 0 for a URL.
     pub end: usize,
 }
 
@@ -105,14 +118,31 @@ impl Plan {
         let port = &self.ports[seat.port];
         match port.kind {
             PortKind::Pair { .. } => format!("{}.{}", port.name, ["a", "b"][seat.end]),
+            PortKind::Tcp => format!("{}.{}", port.name, ["server", "client"][seat.end]),
             PortKind::Url(_) => port.name.clone(),
         }
+    }
+
+    /// Who sits here is called, or calls.
+    pub(crate) fn is_tcp(&self, seat: Seat) -> bool {
+        self.ports.get(seat.port).is_some_and(|port| matches!(port.kind, PortKind::Tcp))
+    }
+
+    /// For each port, which line it is part of: links join ports to one line.
+    pub(crate) fn lines(&self) -> Vec<usize> {
+        let mut lines: Vec<usize> = (0..self.ports.len()).collect();
+        for link in &self.links {
+            let [a, b] = link.ends.map(|seat| lines[seat.port]);
+            lines.iter_mut().filter(|line| **line == a.max(b)).for_each(|line| *line = a.min(b));
+        }
+        lines
     }
 
     /// Baud rate and format of the line at a seat.
     pub(crate) fn line_at(&self, seat: Seat) -> (u32, Format) {
         match &self.ports[seat.port].kind {
             PortKind::Pair { baud, format, .. } => (*baud, *format),
+            PortKind::Tcp => (19_200, Format::default()),
             PortKind::Url(url) => url
                 .serial_options()
                 .map_or((19_200, Format::default()), |options| (options.baud, options.format)),
@@ -159,25 +189,54 @@ impl Table {
     }
 }
 
+/// A simulator: what it holds. Where it sits is said by its stations.
 #[derive(Debug, Clone)]
 pub(crate) struct SimPlan {
     pub name: String,
-    pub seat: Seat,
     /// The unit that steps speak of; `None` if there are several.
     pub unit: Option<u8>,
     /// (table, address, value), each address once.
     pub cells: Vec<(Table, u16, u16)>,
     /// What is served in place of cells.
-    pub model: Option<ModelSim>,
+    pub model: Option<SimModel>,
     /// Its model cannot be used: what it would have is not known.
     pub broken: bool,
 }
 
-/// A port of a model.
 #[derive(Debug, Clone)]
-pub(crate) struct ModelSim {
-    pub model: Box<Model>,
-    pub port: hilrig_plc::PortPlan,
+pub(crate) struct SimModel {
+    pub model: Arc<Model>,
+    /// Its values at the start.
+    pub plant: Plant,
+}
+
+/// What a simulator puts on a seat, its masters aside.
+#[derive(Debug, Clone)]
+pub(crate) struct StationPlan {
+    /// SIM, or SIM.PORT if the simulator has several.
+    pub name: String,
+    pub sim: usize,
+    pub seat: Seat,
+    /// A port of its model, and who sits there.
+    pub port: Option<hilrig_plc::PortPlan>,
+    /// The line behind a gateway.
+    pub behind: Option<(Seat, hilrig_plc::PortPlan)>,
+}
+
+/// A point that steps speak of.
+#[derive(Debug, Clone)]
+pub(crate) struct PointPlan {
+    pub sim: usize,
+    pub point: Point,
+}
+
+/// A fault of replies that a model has.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplyFaultPlan {
+    pub sim: usize,
+    pub name: String,
+    /// Why it can happen nowhere here, if so.
+    pub nowhere: Option<String>,
 }
 
 impl SimPlan {
@@ -186,8 +245,7 @@ impl SimPlan {
             None if self.broken => true,
             None => self.cells.iter().any(|(t, a, _)| (*t, *a) == (table, address)),
             Some(served) => {
-                let plant = served.model.plant();
-                self.unit.and_then(|unit| plant.unit(unit)?.get(table.core(), address)).is_some()
+                self.unit.and_then(|unit| served.plant.unit(unit)?.get(table.core(), address)).is_some()
             }
         }
     }
@@ -202,21 +260,23 @@ pub(crate) struct LinkPlan {
 
 #[derive(Debug, Clone)]
 pub(crate) struct MasterPlan {
+    /// SIM.MASTER for one of a model.
     pub name: String,
     pub seat: Seat,
-    pub unit: u8,
+    /// The unit it asks; `None` for one of a model.
+    pub unit: Option<u8>,
+    pub framing: Framing,
     pub polls: Vec<PollPlan>,
+    /// One of a model: its simulator, its number there and its port.
+    pub model: Option<(usize, usize, hilrig_plc::PortPlan)>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct PollPlan {
     pub name: String,
-    pub table: Table,
-    pub first: u16,
-    pub count: u16,
-    pub every: Duration,
-    pub timeout: Duration,
-    pub retries: u16,
+    pub poll: Poll,
+    /// What it reads, if it reads a table: that, the first address and how many.
+    pub read: Option<(Table, u16, u16)>,
 }
 
 /// Everything that some `inject` arms.
@@ -241,26 +301,70 @@ pub(crate) struct StepPlan {
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
     Wait(Duration),
-    Expect { subject: Subject, test: Test, within: Duration },
-    Assert { subject: Subject, test: Test },
-    Inject { fault: usize },
-    Clear { fault: usize },
+    Expect {
+        subject: Subject,
+        test: Test,
+        within: Duration,
+    },
+    Assert {
+        subject: Subject,
+        test: Test,
+    },
+    Inject {
+        fault: usize,
+    },
+    Arm {
+        fault: usize,
+    },
+    Clear {
+        fault: FaultRef,
+    },
     Measure(MeasurePlan),
-    SetSim { sim: usize, table: Table, address: u16, value: u16 },
-    SetMaster { master: usize, table: Table, address: u16, value: u16, within: Duration },
+    SetSim {
+        sim: usize,
+        table: Table,
+        address: u16,
+        value: u16,
+    },
+    SetPoint {
+        point: usize,
+        value: Value,
+        over: Option<Duration>,
+    },
+    Release {
+        point: usize,
+    },
+    /// `what` is the write in words.
+    SetMaster {
+        master: usize,
+        exchange: Box<Exchange>,
+        what: String,
+        within: Duration,
+    },
+}
+
+/// A fault that has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FaultRef {
+    /// Of those injected.
+    Link(usize),
+    /// Of those of models.
+    Reply(usize),
 }
 
 /// What a claim is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Subject {
-    /// A value as last read over the line.
-    Polled { master: usize, poll: usize, address: u16 },
+    /// A value as last read over the line: one cell, or a point that begins there.
+    Polled { master: usize, poll: usize, address: u16, point: Option<usize> },
     /// A counter of a poll, or of a whole master.
     Counted { master: usize, poll: Option<usize>, count: Count },
     /// A value in the simulator.
     Simulated { sim: usize, table: Table, address: u16 },
+    /// A point in the simulator.
+    Point { point: usize },
     /// How often a fault has fired.
-    Fired { fault: usize },
+    Fired { fault: FaultRef },
     /// Bytes that vanished other than by a fault, on one link or all.
     BytesLost { link: Option<usize> },
 }
@@ -314,24 +418,6 @@ impl Count {
     /// Counted by a master for its line as a whole.
     pub fn of_master_only(self) -> bool {
         matches!(self, Self::Timeouts | Self::CrcErrors)
-    }
-}
-
-/// What a value is compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Test {
-    Equals(i64),
-    NotEquals(i64),
-    In(i64, i64),
-}
-
-impl Test {
-    pub fn holds(self, value: i64) -> bool {
-        match self {
-            Self::Equals(n) => value == n,
-            Self::NotEquals(n) => value != n,
-            Self::In(low, high) => (low..=high).contains(&value),
-        }
     }
 }
 

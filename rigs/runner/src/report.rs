@@ -66,6 +66,8 @@ pub struct RunResult {
     /// In order; the first is the start of the bench and the last what is checked at the end of every run.
     pub steps: Vec<StepResult>,
     pub faults: Vec<FaultResult>,
+    /// Faults of the replies of models.
+    pub reply_faults: Vec<ReplyFaultResult>,
     /// One entry a link and direction, pairs included.
     pub bytes: Vec<BytesResult>,
     /// One entry a simulator or master.
@@ -157,6 +159,17 @@ pub struct FiringResult {
     pub bytes: u64,
 }
 
+/// What a fault of a model has done at all ports of its simulator.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplyFaultResult {
+    pub name: String,
+    pub sim: String,
+    /// Replies that it could have acted on.
+    pub seen: u64,
+    pub fired: u64,
+}
+
 /// Always: `bytesIn + insertedBytes = bytesOut + faultBytes + discardedBytes + pending`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -225,6 +238,7 @@ impl RunResult {
             duration_ms: 0.0,
             steps: vec![],
             faults: vec![],
+            reply_faults: vec![],
             bytes: vec![],
             stations: vec![],
             warnings: vec![],
@@ -321,6 +335,13 @@ impl RunResult {
             let places = if places.is_empty() { String::new() } else { format!(" ({})", places.join(", ")) };
             let limit = fault.limit.map_or(String::new(), |n| format!(" of {n}"));
             writeln!(out, "  fault {}: fired {}{limit}{places}", fault.name, fault.fired)?;
+        }
+        for fault in self.reply_faults.iter().filter(|f| f.fired > 0) {
+            writeln!(
+                out,
+                "  fault {} of {}: fired {} of {}",
+                fault.name, fault.sim, fault.fired, fault.seen
+            )?;
         }
         for row in self.bytes.iter().filter(|b| !b.link.starts_with("pair ")) {
             write!(

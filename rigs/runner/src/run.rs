@@ -13,7 +13,9 @@ use crate::golden::Golden;
 use crate::hall::{Hall, RealHall, TICK, Trouble, VirtualHall};
 use crate::log::{LOG_VERSION, Log, What};
 use crate::plan::{FaultPlan, Plan};
-use crate::report::{FaultResult, FiringResult, Measurement, RunResult, StepResult, Verdict};
+use crate::report::{
+    FaultResult, FiringResult, Measurement, ReplyFaultResult, RunResult, StepResult, Verdict,
+};
 use hilrig_files::show_time;
 
 /// How long a step that only waits, or waits for replies alone, lets virtual time pass at a stretch.
@@ -131,7 +133,8 @@ fn run_in<H: Hall>(
         Ok(Outcome::pass())
     });
     if let Some(bench) = bench {
-        let mut run = Run { plan, clock, bench, armed: vec![false; plan.faults.len()], fresh: vec![] };
+        let (armed, replies_armed) = (vec![false; plan.faults.len()], vec![None; plan.reply_faults.len()]);
+        let mut run = Run { plan, clock, bench, armed, replies_armed, fresh: vec![] };
         let steps = plan.steps.iter().enumerate();
         let done = steps.fold(true, |go_on, (i, step)| {
             go_on && record.step(i + 1, step.line, step.kind, &step.text, || run.step(step))
@@ -311,6 +314,8 @@ pub(crate) struct Run<'a, H: Hall> {
     pub bench: Bench<'a, H>,
     /// Which faults have been injected.
     pub armed: Vec<bool>,
+    /// In which line a fault of replies was armed.
+    pub replies_armed: Vec<Option<usize>>,
     /// What the masters reported since the last look.
     pub fresh: Vec<(usize, PollResult)>,
 }
@@ -349,23 +354,30 @@ impl<H: Hall> Run<'_, H> {
         }
     }
 
-    /// Index of a fault that was injected and never fired.
-    fn silent_fault(&mut self) -> Option<usize> {
-        (0..self.armed.len()).find(|i| {
+    /// A fault that a step has injected or armed and that never fired, in words.
+    fn silent_fault(&mut self) -> Option<String> {
+        let told = |name: &str, how: &str, line: usize| {
+            format!("the fault {name}, {how} in line {line}, never fired, so nothing was tested with it")
+        };
+        let links = (0..self.armed.len()).find(|i| {
             let fault = &self.plan.faults[*i];
             self.armed[*i] && self.bench.fault(fault).is_ok_and(|rule| rule.is_some_and(|r| r.fired == 0))
+        });
+        if let Some(i) = links {
+            let FaultPlan { rule, line, .. } = &self.plan.faults[i];
+            return Some(told(&rule.id, "injected", *line));
+        }
+        (0..self.replies_armed.len()).find_map(|i| {
+            let line = self.replies_armed[i]?;
+            let fired = self.bench.reply_fault(i).ok()?.fired;
+            (fired == 0).then(|| told(&self.plan.reply_faults[i].name, "armed", line))
         })
     }
 
     /// What every run must meet, whatever its steps are.
     fn finish(&mut self) -> Result<Outcome, Halt> {
         self.look()?;
-        if let Some(i) = self.silent_fault() {
-            let FaultPlan { rule, line, .. } = &self.plan.faults[i];
-            let message = format!(
-                "the fault {}, injected in line {line}, never fired, so nothing was tested with it",
-                rule.id
-            );
+        if let Some(message) = self.silent_fault() {
             return Ok(Outcome::failed(message));
         }
         self.bench.pause(true)?;
@@ -377,6 +389,15 @@ impl<H: Hall> Run<'_, H> {
         result.warnings.append(&mut self.bench.take_warnings());
         result.bytes = self.bench.bytes();
         result.stations = self.bench.stations();
+        for (i, fault) in self.plan.reply_faults.iter().enumerate() {
+            let firings = self.bench.reply_fault(i).unwrap_or_default();
+            result.reply_faults.push(ReplyFaultResult {
+                name: fault.name.clone(),
+                sim: self.plan.sims[fault.sim].name.clone(),
+                seen: firings.seen,
+                fired: firings.fired,
+            });
+        }
         for (i, fault) in self.plan.faults.iter().enumerate() {
             let rule = self.bench.fault(fault).ok().flatten();
             let firings = rule.as_ref().map(|r| r.firings.as_slice()).unwrap_or_default();

@@ -3,14 +3,15 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use hilrig_files::{At, Number, known, show_time};
+use hilrig_files::{At, show_time};
+use hilrig_modbus::Exchange;
+use hilrig_points::Value;
 use hilrig_wire::{FaultRule, LinkCore, When};
 
 use crate::check::Check;
+use crate::compare::{Test, number, order};
 use crate::file::{Claim, CountLimit, Inject, Measure, RigFile, Set, Step, TimeLimit};
-use crate::plan::{
-    Action, Count, FaultPlan, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table, Test,
-};
+use crate::plan::{Action, Count, FaultPlan, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table};
 
 const DEFAULT_WRITE: Duration = Duration::from_secs(1);
 
@@ -55,8 +56,10 @@ impl Check<'_> {
             Step::Assert(claim) => (&claim.span, "assert", self.assert(claim)),
             Step::Inject(inject) => (&inject.span, "inject", self.inject(inject)),
             Step::Clear(name) => (&name.span, "clear", self.fault(name).map(|fault| Action::Clear { fault })),
+            Step::Arm(name) => (&name.span, "arm", self.reply_fault(name).map(|fault| Action::Arm { fault })),
             Step::Measure(measure) => (&measure.span, "measure", self.measure(measure)),
             Step::Set(set) => (&set.span, "set", self.set(set)),
+            Step::Release(release) => (&release.span, "release", self.release(release)),
         };
         let line = self.problems.line(span.start);
         if let Some(action) = action {
@@ -89,51 +92,118 @@ impl Check<'_> {
     }
 
     fn claim(&mut self, at: &At<Box<Claim>>, kind: &str) -> (Option<Subject>, Option<Test>) {
-        let claim = &*at.value;
         let subject = self.subject(at, kind);
-        let mut tests = Vec::new();
-        if let Some(n) = &claim.equals {
-            tests.push((&n.span, Test::Equals(n.value.0)));
-        }
-        if let Some(n) = &claim.not_equals {
-            tests.push((&n.span, Test::NotEquals(n.value.0)));
-        }
-        if let Some(range) = &claim.within_range {
-            tests.push((&range.span, self.range(range)));
-        }
-        match tests[..] {
-            [(_, test)] => return (subject, Some(test)),
-            [] => {
-                let label = format!("{kind} what? give equals, not_equals or in");
-                self.problems.add(&at.span, "nothing to compare with", label);
-            }
-            [_, (span, _), ..] => {
-                self.problems.add(span, "more than one comparison", "write one step for each");
-            }
-        }
-        (subject, None)
+        let point = match subject {
+            Some(Subject::Point { point } | Subject::Polled { point: Some(point), .. }) => Some(point),
+            // Nothing is known of what its value is.
+            None if at.value.point.is_some() => return (None, None),
+            _ => None,
+        };
+        (subject, self.test(at, kind, point))
     }
 
-    fn range(&mut self, range: &At<Vec<At<Number>>>) -> Test {
-        if let [low, high] = &range.value[..] {
-            if low.value.0 > high.value.0 {
-                let label = "the lowest value comes first";
-                self.problems.add(&range.span, "nothing can be in this range", label);
+    fn test(&mut self, at: &At<Box<Claim>>, kind: &str, point: Option<usize>) -> Option<Test> {
+        let claim = &*at.value;
+        let limits = claim.min.as_ref().or(claim.max.as_ref()).map(|limit| &limit.span);
+        let equals = claim.equals.as_ref().map(|value| &value.span);
+        let others = claim.not_equals.as_ref().map(|value| &value.span);
+        let range = claim.within_range.as_ref().map(|range| &range.span);
+        let given: Vec<&Range<usize>> = [equals, others, range, limits].into_iter().flatten().collect();
+        match given[..] {
+            [_] => {}
+            [] => {
+                let label = format!("{kind} what? give equals, not_equals, in, min or max");
+                self.problems.add(&at.span, "nothing to compare with", label);
+                return None;
             }
-            return Test::In(low.value.0, high.value.0);
+            [_, span, ..] => {
+                self.problems.add(span, "more than one comparison", "write one step for each");
+                return None;
+            }
         }
-        self.problems.add(&range.span, "a range has two values", "write in = [lowest, highest]");
-        Test::In(0, 0)
+        if let (None, Some(tolerance)) = (equals, &claim.tolerance) {
+            let label = "with others than equals it means nothing; leave it out";
+            self.problems.add(&tolerance.span, "tolerance belongs to equals", label);
+        }
+        if let Some(value) = &claim.equals {
+            let Some(tolerance) = &claim.tolerance else {
+                return Some(Test::Equals(self.value(point, value, false)?));
+            };
+            let value = self.value(point, value, true)?;
+            let wide = number(&tolerance.value).filter(|t| *t >= 0.0 && t.is_finite());
+            let Some(wide) = wide.filter(|_| !matches!(tolerance.value, Value::Bool(_))) else {
+                self.problems.add(
+                    &tolerance.span,
+                    "this is no tolerance",
+                    "a tolerance is a number, 0 or more",
+                );
+                return None;
+            };
+            return Some(Test::Near(value, wide));
+        }
+        if let Some(value) = &claim.not_equals {
+            return Some(Test::NotEquals(self.value(point, value, false)?));
+        }
+        if let Some(range) = &claim.within_range {
+            let [low, high] = &range.value[..] else {
+                self.problems.add(&range.span, "a range has two values", "write in = [lowest, highest]");
+                return None;
+            };
+            let (low, high) = (self.value(point, low, true), self.value(point, high, true));
+            return self.range(low?, high?, &range.span, "the lowest value comes first");
+        }
+        let mut limit = |at: &Option<At<Value>>| at.as_ref().map(|at| self.value(point, at, true));
+        match (limit(&claim.min), limit(&claim.max)) {
+            (Some(low), Some(high)) => {
+                let span = limits?;
+                self.range(low?, high?, span, "min is above max")
+            }
+            (Some(low), None) => Some(Test::AtLeast(low?)),
+            (None, high) => Some(Test::AtMost(high??)),
+        }
+    }
+
+    fn range(&mut self, low: Value, high: Value, span: &Range<usize>, label: &str) -> Option<Test> {
+        if order(&low, &high).is_none_or(std::cmp::Ordering::is_gt) {
+            self.problems.add(span, "nothing can be in this range", label);
+            return None;
+        }
+        Some(Test::In(low, high))
+    }
+
+    /// A value of a point; of anything else a whole number. `ordered`: it is compared by more and less.
+    fn value(&mut self, point: Option<usize>, at: &At<Value>, ordered: bool) -> Option<Value> {
+        match point {
+            Some(point) => self.comparable(point, at, ordered),
+            None => self.whole(at).map(|at| Value::Int(at.value)),
+        }
+    }
+
+    /// A whole number, or true and false for 1 and 0.
+    fn whole(&mut self, at: &At<Value>) -> Option<At<i64>> {
+        let found = match &at.value {
+            Value::Bool(on) => return Some(At { value: i64::from(*on), span: at.span.clone() }),
+            Value::Int(n) => return Some(At { value: *n, span: at.span.clone() }),
+            Value::Uint(_) => "this is too large",
+            Value::Float(_) => "this is a number with a fraction",
+            Value::Text(_) => "this is text",
+        };
+        self.problems.add(&at.span, "this should be a whole number", found);
+        None
     }
 
     fn subject(&mut self, at: &At<Box<Claim>>, kind: &str) -> Option<Subject> {
         let claim = &*at.value;
-        let subjects = [&claim.poll, &claim.master, &claim.sim, &claim.fault, &claim.bytes_lost];
-        let given: Vec<&At<String>> = subjects.into_iter().flatten().collect();
+        // What is read over the line may be a point of that simulator.
+        let sim = claim.sim.as_ref().filter(|_| claim.poll.is_none() || claim.point.is_none());
+        let subjects = [claim.poll.as_ref(), claim.master.as_ref(), sim, claim.fault.as_ref()];
+        let given: Vec<&At<String>> =
+            subjects.into_iter().flatten().chain(claim.bytes_lost.as_ref()).collect();
         match given[..] {
             [_] => {}
+            [] if claim.point.is_some() => {}
             [] => {
-                let label = format!("{kind} of what? give poll, master, sim, fault or bytes_lost");
+                let label = format!("{kind} of what? give point, poll, master, sim, fault or bytes_lost");
                 self.problems.add(&at.span, "the claim has no subject", label);
                 return None;
             }
@@ -148,8 +218,12 @@ impl Check<'_> {
         }
         let cells = tables(&claim.holding, &claim.input, &claim.coils, &claim.discrete);
         self.misplaced(claim, &cells);
+        let sim = claim.sim.as_ref();
         if let Some(name) = &claim.poll {
             let (master, poll) = self.poll_named(name)?;
+            if let Some(point) = &claim.point {
+                return self.polled_point(master, poll, sim, point);
+            }
             match (&claim.address, &claim.count) {
                 (Some(address), None) => self.polled(master, poll, address),
                 (None, Some(at)) => {
@@ -161,7 +235,7 @@ impl Check<'_> {
                     Some(Subject::Counted { master, poll: Some(poll), count })
                 }
                 (None, None) => {
-                    let label = "give address (a value it reads) or count (a counter of it)";
+                    let label = "give address or point (a value it reads) or count (a counter of it)";
                     self.problems.add(&name.span, "what of this poll?", label);
                     None
                 }
@@ -178,7 +252,9 @@ impl Check<'_> {
                 return None;
             };
             Some(Subject::Counted { master, poll: None, count: self.count(count)? })
-        } else if let Some(name) = &claim.sim {
+        } else if let (None, None, Some(point)) = (&claim.fault, &claim.bytes_lost, &claim.point) {
+            self.point(sim, point).map(|point| Subject::Point { point })
+        } else if let Some(name) = sim {
             let sim = self.sim_named(name)?;
             let (table, address) = self.one_cell(&name.span, &cells)?;
             self.has_cell(sim, table, address).map(|address| Subject::Simulated { sim, table, address })
@@ -205,25 +281,35 @@ impl Check<'_> {
         if let (None, None, Some(at)) = (&claim.poll, &claim.master, &claim.count) {
             self.problems.add(&at.span, "count belongs to poll or master", "there is neither in this step");
         }
-        if let (None, Some((table, at))) = (&claim.sim, cells.first()) {
+        let by_name = claim.point.as_ref();
+        let others = [claim.master.as_ref(), claim.fault.as_ref(), claim.bytes_lost.as_ref()];
+        if let (Some(at), Some(_)) = (by_name, others.into_iter().flatten().next()) {
+            self.problems.add(&at.span, "point belongs to sim or poll", "write one step for each");
+        }
+        let place = claim.address.as_ref().or(cells.first().map(|(_, at)| *at));
+        if let (Some(_), Some(at)) = (by_name, place) {
+            self.problems.add(&at.span, "a point and a cell together", "write one step for each");
+        } else if let (Some(_), Some(at)) = (by_name, &claim.count) {
+            self.problems.add(&at.span, "a point and a counter together", "write one step for each");
+        } else if let (None, Some((table, at))) = (&claim.sim, cells.first()) {
             let label = "for a value read over the line write address = ...";
             self.problems.add(&at.span, format!("{} belongs to sim", table.name()), label);
         }
     }
 
     fn polled(&mut self, master: usize, poll: usize, address: &At<i64>) -> Option<Subject> {
-        let plan = &self.plan.masters[master].polls[poll];
-        let (first, last) = (i64::from(plan.first), i64::from(plan.first) + i64::from(plan.count) - 1);
+        let message = format!("the poll does not read address {}", address.value);
+        let Some((table, first, count)) = self.plan.masters[master].polls[poll].read else {
+            self.problems.add(&address.span, message, "it reads no table");
+            return None;
+        };
+        let (first, last) = (i64::from(first), i64::from(first) + i64::from(count) - 1);
         if !(first..=last).contains(&address.value) {
-            let label = format!("it reads {} {first}..{last}", plan.table.name());
-            self.problems.add(
-                &address.span,
-                format!("the poll does not read address {}", address.value),
-                label,
-            );
+            let label = format!("it reads {} {first}..{last}", table.name());
+            self.problems.add(&address.span, message, label);
             return None;
         }
-        Some(Subject::Polled { master, poll, address: address.value as u16 })
+        Some(Subject::Polled { master, poll, address: address.value as u16, point: None })
     }
 
     fn one_cell(&mut self, span: &Range<usize>, cells: &[(Table, &At<i64>)]) -> Option<(Table, At<i64>)> {
@@ -256,71 +342,16 @@ impl Check<'_> {
         None
     }
 
-    fn count(&mut self, at: &At<String>) -> Option<Count> {
-        let count = Count::parse(&at.value);
-        if count.is_none() {
-            self.unknown(at, "counter", "counters", Count::NAMES.map(str::to_owned).to_vec());
-        }
-        count
-    }
-
-    fn unknown(&mut self, at: &At<String>, what: &str, plural: &str, names: Vec<String>) {
-        let message = format!("unknown {what} `{}`", at.value);
-        self.problems.add(&at.span, message, format!("no such {what}")).help =
-            Some(known(plural, names.iter().map(String::as_str)));
-    }
-
-    fn poll_named(&mut self, at: &At<String>) -> Option<(usize, usize)> {
-        let all = self.plan.masters.iter().enumerate().flat_map(|(m, master)| {
-            master
-                .polls
-                .iter()
-                .enumerate()
-                .map(move |(p, poll)| (format!("{}.{}", master.name, poll.name), (m, p)))
-        });
-        let all: Vec<(String, (usize, usize))> = all.collect();
-        let found = all.iter().find(|(name, _)| *name == at.value).map(|(_, place)| *place);
-        if found.is_none() {
-            self.unknown(at, "poll", "polls", all.into_iter().map(|(name, _)| name).collect());
-        }
-        found
-    }
-
-    fn master_named(&mut self, at: &At<String>) -> Option<usize> {
-        let names = self.plan.masters.iter().map(|m| m.name.clone()).collect();
-        self.named(at, "master", "masters", names)
-    }
-
-    fn sim_named(&mut self, at: &At<String>) -> Option<usize> {
-        let names = self.plan.sims.iter().map(|s| s.name.clone()).collect();
-        self.named(at, "simulator", "simulators", names)
-    }
-
-    fn link_named(&mut self, at: &At<String>) -> Option<usize> {
-        let names = self.plan.links.iter().map(|l| l.name.clone()).collect();
-        self.named(at, "link", "links", names)
-    }
-
-    fn named(&mut self, at: &At<String>, what: &str, plural: &str, names: Vec<String>) -> Option<usize> {
-        let found = names.iter().position(|name| *name == at.value);
-        if found.is_none() {
-            self.unknown(at, what, plural, names);
-        }
-        found
-    }
-
-    /// A fault that an earlier step injects.
-    fn fault(&mut self, at: &At<String>) -> Option<usize> {
-        let names = self.plan.faults.iter().map(|f| f.rule.id.clone()).collect();
-        self.named(at, "fault", "faults injected before this step", names)
-    }
-
     fn inject(&mut self, at: &At<Box<Inject>>) -> Option<Action> {
         let inject = &at.value;
         let before = self.plan.faults.iter().find(|f| f.rule.id == inject.name.value).map(|f| f.line);
         if let Some(line) = before {
             let message = format!("the fault `{}` is injected twice", inject.name.value);
             self.problems.add(&inject.name.span, message, format!("the name is taken in line {line}"));
+        }
+        if let Some(other) = self.plan.reply_faults.iter().find(|f| f.name == inject.name.value) {
+            let label = format!("the model of `{}` has a fault of this name", self.plan.sims[other.sim].name);
+            self.problems.add(&inject.name.span, "two faults cannot have one name", label);
         }
         let link = self.link_named(&inject.link);
         let mut when = inject.when.clone();
@@ -373,7 +404,7 @@ impl Check<'_> {
             limits.push(self.count_limit(limit));
         }
         let (master, poll) = poll?;
-        let every = self.plan.masters[master].polls[poll].every;
+        let every = self.plan.masters[master].polls[poll].poll.every.unwrap_or_default();
         let least = every.saturating_mul(u32::try_from(count - 1).unwrap_or(u32::MAX));
         if least > within {
             let label = format!("polled every {}, they take {} at least", show_time(every), show_time(least));
@@ -406,37 +437,67 @@ impl Check<'_> {
         LimitPlan { of, max, marginal: marginal.map(|(marginal, _)| marginal) }
     }
 
+    /// How long a write over the line may take.
+    pub fn write_time(&mut self, set: &Set) -> Duration {
+        set.within.as_ref().map_or(DEFAULT_WRITE, |w| self.problems.time(w, DEFAULT_WRITE))
+    }
+
     fn set(&mut self, at: &At<Box<Set>>) -> Option<Action> {
         let set = &*at.value;
+        if let (Some(_), Some(master), None) = (&set.sim, &set.master, &set.point) {
+            self.problems.add(&master.span, "set where?", "give either sim or master");
+            return None;
+        }
+        if let Some(point) = &set.point {
+            return self.set_point(set, point);
+        }
+        if let Some(over) = &set.over {
+            let label = "a cell has no values in between; leave `over` out";
+            self.problems.add(&over.span, "only points move evenly", label);
+        }
         let cells = tables(&set.holding, &set.input, &set.coils, &set.discrete);
         let cell = self.one_cell(&at.span, &cells);
-        let number = At { value: set.value.value.0, span: set.value.span.clone() };
-        let value = cell.as_ref().map(|(table, _)| self.cell_value(*table, &number));
-        match (&set.sim, &set.master) {
-            (Some(name), None) => {
-                if let Some(within) = &set.within {
-                    self.problems.add(&within.span, "set in a simulator takes no time", "leave `within` out");
-                }
-                let sim = self.sim_named(name)?;
-                let (table, at) = cell?;
-                let address = self.has_cell(sim, table, at)?;
-                Some(Action::SetSim { sim, table, address, value: value? })
+        let number = self.whole(&set.value);
+        let value = cell.as_ref().zip(number).map(|((table, _), number)| self.cell_value(*table, &number));
+        if let Some(name) = &set.sim {
+            if let Some(within) = &set.within {
+                self.problems.add(&within.span, "set in a simulator takes no time", "leave `within` out");
             }
-            (None, Some(name)) => {
-                let within =
-                    set.within.as_ref().map_or(DEFAULT_WRITE, |w| self.problems.time(w, DEFAULT_WRITE));
-                let master = self.master_named(name)?;
-                let (table, at) = cell?;
-                let address = self.problems.address(&at);
-                if matches!(table, Table::Input | Table::Discrete) {
-                    let label = "Modbus writes holding registers and coils only";
-                    self.problems.add(&at.span, "a master cannot write this", label);
-                    return None;
-                }
-                Some(Action::SetMaster { master, table, address, value: value?, within })
+            let sim = self.sim_named(name)?;
+            let (table, at) = cell?;
+            let address = self.has_cell(sim, table, at)?;
+            return Some(Action::SetSim { sim, table, address, value: value? });
+        }
+        let Some(name) = &set.master else {
+            self.problems.add(&at.span, "set where?", "give sim or master, or a point");
+            return None;
+        };
+        let within = self.write_time(set);
+        let master = self.master_named(name)?;
+        let (table, at) = cell?;
+        let address = self.problems.address(&at);
+        if matches!(table, Table::Input | Table::Discrete) {
+            let label = "Modbus writes holding registers and coils only";
+            self.problems.add(&at.span, "a master cannot write this", label);
+            return None;
+        }
+        let Some(unit) = self.plan.masters[master].unit else {
+            let label = "the model's masters ask several units; name a point of one";
+            self.problems.add(&name.span, "which unit is meant is not known", label);
+            return None;
+        };
+        let value = value?;
+        let exchange = match table {
+            Table::Coils | Table::Discrete => Exchange::write_coil(unit, address, value != 0),
+            Table::Holding | Table::Input => Exchange::write_register(unit, address, value),
+        };
+        match exchange {
+            Ok(exchange) => {
+                let what = format!("{} {address} to {value}", table.name());
+                Some(Action::SetMaster { master, exchange: Box::new(exchange), what, within })
             }
-            _ => {
-                self.problems.add(&at.span, "set where?", "give either sim or master");
+            Err(why) => {
+                self.problems.add(&at.span, "this cannot be written", why.to_string());
                 None
             }
         }

@@ -3,7 +3,8 @@
 use hilrig_files::show_time;
 use hilrig_wire::{Effect, Way};
 
-use crate::plan::{Action, FaultPlan, Plan, Subject, Test};
+use crate::compare::shown;
+use crate::plan::{Action, FaultPlan, FaultRef, Plan, Subject};
 
 impl Plan {
     /// Puts each step in words. Only for a plan without problems: it follows every index.
@@ -37,7 +38,11 @@ impl Plan {
                 };
                 format!("{}: {} {way} on link {}{count}", rule.id, effect_text(&rule.effect), link.name)
             }
-            Action::Clear { fault } => self.faults[*fault].rule.id.clone(),
+            Action::Clear { fault } => self.fault_name(*fault).to_owned(),
+            Action::Arm { fault } => {
+                let fault = &self.reply_faults[*fault];
+                format!("{} of {}", fault.name, self.sims[fault.sim].name)
+            }
             Action::Measure(measure) => {
                 let master = &self.masters[measure.master];
                 format!(
@@ -48,19 +53,43 @@ impl Plan {
             Action::SetSim { sim, table, address, value } => {
                 format!("{} {} {address} to {value}", self.sims[*sim].name, table.name())
             }
-            Action::SetMaster { master, table, address, value, .. } => {
-                format!("{} {address} to {value} through {}", table.name(), self.masters[*master].name)
+            Action::SetPoint { point, value, over } => {
+                let over = over.map_or(String::new(), |over| format!(" over {}", show_time(over)));
+                format!("{} to {}{over}", self.point_name(*point), shown(value))
             }
+            Action::Release { point } => self.point_name(*point),
+            Action::SetMaster { master, what, .. } => {
+                format!("{what} through {}", self.masters[*master].name)
+            }
+        }
+    }
+
+    /// SIM UNIT.POINT
+    fn point_name(&self, point: usize) -> String {
+        let point = &self.points[point];
+        format!("{} {}", self.sims[point.sim].name, point.point.name)
+    }
+
+    pub(crate) fn fault_name(&self, fault: FaultRef) -> &str {
+        match fault {
+            FaultRef::Link(fault) => &self.faults[fault].rule.id,
+            FaultRef::Reply(fault) => &self.reply_faults[fault].name,
         }
     }
 
     pub(crate) fn subject_text(&self, subject: Subject) -> String {
         match subject {
-            Subject::Polled { master, poll, address } => {
+            Subject::Polled { master, poll, address, point } => {
                 let master = &self.masters[master];
                 let poll = &master.polls[poll];
-                format!("{}.{} {} {address}", master.name, poll.name, poll.table.name())
+                let value = match (point, poll.read) {
+                    (Some(point), _) => self.points[point].point.name.clone(),
+                    (None, Some((table, ..))) => format!("{} {address}", table.name()),
+                    (None, None) => address.to_string(),
+                };
+                format!("{}.{} {value}", master.name, poll.name)
             }
+            Subject::Point { point } => self.point_name(point),
             Subject::Counted { master, poll, count } => {
                 let master = &self.masters[master];
                 let poll = poll.map_or(String::new(), |p| format!(".{}", master.polls[p].name));
@@ -69,21 +98,11 @@ impl Plan {
             Subject::Simulated { sim, table, address } => {
                 format!("{} {} {address}", self.sims[sim].name, table.name())
             }
-            Subject::Fired { fault } => format!("firings of {}", self.faults[fault].rule.id),
+            Subject::Fired { fault } => format!("firings of {}", self.fault_name(fault)),
             Subject::BytesLost { link: None } => "bytes lost outside of faults".to_owned(),
             Subject::BytesLost { link: Some(link) } => {
                 format!("bytes lost on link {} outside of faults", self.links[link].name)
             }
-        }
-    }
-}
-
-impl std::fmt::Display for Test {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Equals(n) => write!(f, "= {n}"),
-            Self::NotEquals(n) => write!(f, "other than {n}"),
-            Self::In(low, high) => write!(f, "in {low}..{high}"),
         }
     }
 }

@@ -124,7 +124,7 @@ fn a_mistake_of_syntax_or_type_is_told_once() {
             "equals = 5.5",
             "20:48 this should be a whole number; this is a number with a fraction",
         ),
-        ("port = \"p.a\"\n", "", "6:1 missing key `port`; here"),
+        ("port = \"p.a\"\n", "", "6:6 this PLC sits nowhere; give `port`, or with a model `ports`"),
         ("name = \"small\"", "", "1:1 missing key `name`; here"),
         ("[ports.p]", "[[ports.p]]", ""),
         ("{ 0 = 5,", "{ 0 = \"5\",", "8:17 this should be a whole number or a list of them; this is text"),
@@ -134,7 +134,10 @@ fn a_mistake_of_syntax_or_type_is_told_once() {
         assert!(problem.is_empty() || problems[0] == problem, "{to:?}: {:?}", problems[0]);
     }
     let shown = wrong(&SMALL.replace("expect = {", "await = {"));
-    assert!(shown.contains("known here: wait, expect, assert, inject, clear, measure, set"), "{shown}");
+    assert!(
+        shown.contains("known here: wait, expect, assert, inject, clear, arm, measure, set, release"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -377,8 +380,16 @@ fn the_schema_file_is_current() {
     }
     let file = std::fs::read_to_string(path).unwrap();
     assert!(file == current, "rigs/rig.schema.json is old; write it with HILRIG_WRITE_SCHEMA=1");
-    for key in ["\"bytes_lost\"", "\"not_equals\"", "hilrig rig file, version 1", "\"recovered\"", "\"a->b\""]
-    {
+    for key in [
+        "\"bytes_lost\"",
+        "\"not_equals\"",
+        "\"tolerance\"",
+        "\"release\"",
+        "\"ports\"",
+        "hilrig rig file, version 1",
+        "\"recovered\"",
+        "\"a->b\"",
+    ] {
         assert!(current.contains(key), "{key}");
     }
 }

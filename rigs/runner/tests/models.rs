@@ -40,8 +40,9 @@ fn a_live_model_does_the_same_on_every_machine() {
 #[test]
 fn the_hour_goes_as_planned() {
     let text =
-        HOUR.replace("wait = \"28min\"", "wait = \"60s\"").replace("wait = \"31min\"", "wait = \"60s\"");
+        HOUR.replace("wait = \"28min\"", "wait = \"60s\"").replace("wait = \"31min\"", "wait = \"120s\"");
     let text = text.replace("in = [300, 400]", "in = [10, 30]").replace("\"2min\"", "\"4min\"");
+    let text = text.replace("min = 700", "min = 10").replace("over = \"5min\"", "over = \"10s\"");
     let run = || run_virtual(&plan(&text, ".."), None);
     let VirtualRun { result, log } = run();
     assert_eq!(result.verdict, Verdict::Pass, "{}", result.render(false));

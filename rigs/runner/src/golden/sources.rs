@@ -78,8 +78,8 @@ impl Item {
 /// Sources by name.
 pub(super) fn sources(lines: &[Value]) -> BTreeMap<String, Source> {
     let mut sources: BTreeMap<String, Source> = BTreeMap::new();
-    // The request that each unit and function was asked last: replies are told apart by it.
-    let mut asked: BTreeMap<(u64, u64), String> = BTreeMap::new();
+    // The request that each unit and function of a line was asked last: replies are told apart by it.
+    let mut asked: BTreeMap<(u64, u64, u64), String> = BTreeMap::new();
     for line in lines {
         let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
         let number = |key: &str| line[key].as_u64().unwrap_or_default();
@@ -105,7 +105,7 @@ pub(super) fn sources(lines: &[Value]) -> BTreeMap<String, Source> {
                 (format!("{} {}", if polled { "poll" } else { "a write of" }, text("of")), content, polled)
             }
             "sent" => {
-                let key = (number("unit"), number("function") & 0x7f);
+                let key = (number("line"), number("unit"), number("function") & 0x7f);
                 let name = if line["role"] == "master" {
                     let name = format!("the request {} of {}", text("hex"), text("of"));
                     asked.insert(key, text("hex"));

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hilrig_port::{
-    Conduit, Event, Format, LinkSnapshot, PortStats, PortUrl, Station, Time, VirtualEnd, VirtualLink,
-    VirtualShard, VirtualStation,
+    Conduit, Event, Format, LinkSnapshot, PortStats, PortUrl, Server, Station, Time, VirtualEnd, VirtualLink,
+    VirtualListener, VirtualServer, VirtualShard, VirtualStation,
 };
 use hilrig_wire::LinkCore;
 
-use super::{Hall, Joined, Seated, Trouble, in_core};
-use crate::watch::Watched;
+use super::{Hall, Joined, Seated, Trouble, in_core, in_server};
+use crate::watch::{Watched, WatchedServer};
 
 /// Work at a stretch before the caller may look whether it is to go on.
 const STRETCH: Duration = Duration::from_millis(50);
@@ -70,10 +70,33 @@ impl Seated for VirtualStation {
     }
 }
 
+impl Seated for VirtualServer {
+    fn port(&self) -> Arc<PortStats> {
+        VirtualServer::port(self)
+    }
+}
+
+/// A place in memory.
+pub(crate) enum VirtualSpot {
+    End(VirtualEnd),
+    Server(VirtualListener),
+    Client(VirtualListener),
+}
+
+impl VirtualSpot {
+    fn end(&self, name: &str) -> Result<VirtualEnd, Trouble> {
+        match self {
+            Self::End(end) => Ok(*end),
+            Self::Server(_) | Self::Client(_) => Err(Trouble(format!("port {name} is no line"))),
+        }
+    }
+}
+
 impl Hall for VirtualHall<'_> {
     type Link = VirtualLink;
     type Seat = VirtualStation;
-    type Spot = VirtualEnd;
+    type Server = VirtualServer;
+    type Spot = VirtualSpot;
 
     fn now(&self) -> Time {
         self.shard.now()
@@ -84,25 +107,57 @@ impl Hall for VirtualHall<'_> {
         name: &str,
         _: (u32, Format),
         conduit: Option<Box<dyn Conduit>>,
-    ) -> Result<(VirtualLink, [VirtualEnd; 2]), Trouble> {
-        Ok(self.shard.pair(name, conduit))
+    ) -> Result<(VirtualLink, [VirtualSpot; 2]), Trouble> {
+        let (link, ends) = self.shard.pair(name, conduit);
+        Ok((link, ends.map(VirtualSpot::End)))
     }
 
-    fn url(&mut self, url: &PortUrl) -> Result<VirtualEnd, Trouble> {
+    fn url(&mut self, url: &PortUrl) -> Result<VirtualSpot, Trouble> {
         Err(Trouble(format!("{url} is a real port, and there are none in virtual time")))
+    }
+
+    fn network(&mut self, name: &str) -> Result<[VirtualSpot; 2], Trouble> {
+        let listener = self.shard.listener(name);
+        Ok([VirtualSpot::Server(listener), VirtualSpot::Client(listener)])
     }
 
     fn link(
         &mut self,
-        _: [&str; 2],
-        [a, b]: [&VirtualEnd; 2],
+        names: [&str; 2],
+        [a, b]: [&VirtualSpot; 2],
         conduit: Option<Box<dyn Conduit>>,
     ) -> Result<VirtualLink, Trouble> {
-        Ok(self.shard.link(*a, *b, conduit)?)
+        Ok(self.shard.link(a.end(names[0])?, b.end(names[1])?, conduit)?)
     }
 
-    fn station(&mut self, _: &str, spot: &VirtualEnd, station: Watched) -> Result<VirtualStation, Trouble> {
-        Ok(self.shard.add_station(*spot, Box::new(station))?)
+    fn station(
+        &mut self,
+        name: &str,
+        spot: &VirtualSpot,
+        station: Watched,
+    ) -> Result<VirtualStation, Trouble> {
+        Ok(match spot {
+            VirtualSpot::Client(listener) => self.shard.call(*listener, Box::new(station))?,
+            spot => self.shard.add_station(spot.end(name)?, Box::new(station))?,
+        })
+    }
+
+    fn server(
+        &mut self,
+        name: &str,
+        spot: &VirtualSpot,
+        line: Option<(&VirtualSpot, &str)>,
+        server: WatchedServer,
+    ) -> Result<VirtualServer, Trouble> {
+        let VirtualSpot::Server(listener) = spot else {
+            return Err(Trouble(format!("port {name}: nobody can call there")));
+        };
+        let line = line.map(|(spot, name)| spot.end(name)).transpose()?;
+        Ok(self.shard.add_server(*listener, line, Box::new(server))?)
+    }
+
+    fn behind(server: &VirtualServer) -> Option<Arc<PortStats>> {
+        server.line()
     }
 
     fn with<S: Station, R: Send>(
@@ -111,6 +166,18 @@ impl Hall for VirtualHall<'_> {
         f: impl FnOnce(&mut S, Time) -> R + Send,
     ) -> Result<R, Trouble> {
         self.shard.with_station(seat, |station: &mut Watched, now, _| in_core(station, now, f))?
+    }
+
+    fn with_server<S: Server, R: Send>(
+        &mut self,
+        server: &VirtualServer,
+        f: impl FnOnce(&mut S, Time) -> R + Send,
+    ) -> Result<R, Trouble> {
+        self.shard.with_server(server, |server: &mut WatchedServer, now, _| in_server(server, now, f))?
+    }
+
+    fn between<R: Send>(&mut self, f: impl FnOnce(Time) -> R + Send) -> Result<R, Trouble> {
+        Ok(f(self.shard.now()))
     }
 
     fn with_core<R: Send>(
@@ -123,6 +190,10 @@ impl Hall for VirtualHall<'_> {
 
     fn remove_station(&mut self, seat: VirtualStation) {
         self.shard.remove_station(seat);
+    }
+
+    fn remove_server(&mut self, server: VirtualServer) {
+        self.shard.remove_server(server);
     }
 
     fn remove_link(&mut self, link: VirtualLink) {
