@@ -76,6 +76,34 @@ fn a_log_of_virtual_time_is_the_measure_of_both_times() {
 }
 
 #[test]
+fn models_are_seated_whole_and_their_points_have_names() {
+    let sandbox = Sandbox::new();
+    let cell = repository().join("rigs/cell.toml");
+    let output = run(&sandbox, &cell, &["--virtual-time", "--json"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let result: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!((&result["verdict"], &result["replyFaults"][0]["name"]), (&"pass".into(), &"busy".into()));
+    let texts: Vec<&str> =
+        result["steps"].as_array().unwrap().iter().filter_map(|s| s["text"].as_str()).collect();
+    assert!(texts.contains(&"field scale.load to 120 over 2 s"), "{texts:?}");
+
+    // Its models are beside it.
+    let models = sandbox.scratch().join("models");
+    std::fs::create_dir_all(&models).unwrap();
+    for model in ["cell.toml", "field.toml"] {
+        std::fs::copy(repository().join("rigs/models").join(model), models.join(model)).unwrap();
+    }
+    let rig = sandbox.scratch().join("wrong.toml");
+    let wrong = text(&cell).replace("point = \"plc.place\"", "point = \"plc.pláce\"");
+    std::fs::write(&rig, wrong.replace("value = 120", "value = \"full\"")).unwrap();
+    let output = run(&sandbox, &rig, &["--virtual-time"]);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{output:?}");
+    for words in ["did you mean `plc.place`?", "`scale.load` is a number in kg", "wrong.toml:"] {
+        assert!(output.stderr.contains(words), "{words}: {output:?}");
+    }
+}
+
+#[test]
 fn json_and_reports_are_the_result() {
     let sandbox = Sandbox::new();
     let out = sandbox.scratch().join("out");
