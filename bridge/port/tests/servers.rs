@@ -8,6 +8,7 @@ mod lines_server;
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Barrier;
 use std::time::Duration;
 
 use common::{App, PATIENCE, open, open_pty, pattern, runtime, sleeps, wait_until};
@@ -253,6 +254,42 @@ fn one_that_has_said_all_still_gets_its_answers() {
     let client = bench.call();
     client.shutdown(Shutdown::Write).unwrap();
     is_over(&mut &client);
+    sleeps(&bench.shard);
+}
+
+#[test]
+fn what_came_while_the_shard_was_busy_is_heard_to_the_end() {
+    let bench = Bench::new();
+    // A word, whole reads of the server's, and what is in between.
+    for size in [5, 1023, 1024, 1025, 2048, 10_000] {
+        let line: Vec<u8> = (0..size - 1).map(|i| b'a' + (i % 26) as u8).chain([b'\n']).collect();
+        let (mut open, mut ended, mut reset) = (bench.call(), bench.call(), bench.call());
+        bench.callers(3);
+        let (busy, held) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                bench.ask(|_| {
+                    busy.wait();
+                    held.wait();
+                });
+            });
+            busy.wait();
+            for client in [&mut open, &mut ended, &mut reset] {
+                client.write_all(&line).unwrap();
+            }
+            ended.shutdown(Shutdown::Write).unwrap();
+            rustix::net::sockopt::set_socket_linger(&reset, Some(Duration::ZERO)).unwrap();
+            drop(reset);
+            held.wait();
+        });
+        hears(&mut open, &line);
+        says(&mut open, b"and more\n");
+        hears(&mut ended, &line);
+        is_over(&mut ended);
+        bench.callers(1);
+        drop(open);
+        bench.callers(0);
+    }
     sleeps(&bench.shard);
 }
 
