@@ -7,6 +7,8 @@ use crate::plan::{Count, FaultRef, ReplyFaultPlan};
 
 /// Names that are shown at most.
 const SHOWN: usize = 20;
+/// What is longer than this is near nothing.
+const LONGEST: usize = 100;
 
 /// The name that is nearest to one that is unknown, if it is near at all, and those that there are.
 pub(crate) fn did_you_mean<'n>(
@@ -20,7 +22,7 @@ pub(crate) fn did_you_mean<'n>(
         let away = |known| strsim::damerau_levenshtein(name, known);
         away(known).min(away(short))
     };
-    let nearest = names.clone().map(|known| (away(known), known)).min();
+    let nearest = names.clone().filter(|_| name.len() <= LONGEST).map(|known| (away(known), known)).min();
     let near = nearest.filter(|(away, _)| *away <= (name.chars().count() / 3).max(1));
     let mut help = near.map_or(String::new(), |(_, name)| format!("did you mean `{name}`? "));
     help.push_str(&known(plural, names.clone().take(SHOWN)));

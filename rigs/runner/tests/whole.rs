@@ -4,6 +4,7 @@
 
 use hilrig_port::Runtime;
 use hilrig_rigs::{FileError, On, Options, Plan, RunResult, Verdict, VirtualRun, render, run, run_virtual};
+use proptest::prelude::*;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 const CELL: &str = include_str!("../../cell.toml");
@@ -301,4 +302,23 @@ fn a_real_listener_has_no_virtual_time() {
     assert_eq!((error.problems.len(), error.problems[0].line), (1, line));
     let result = really(&plan);
     assert_eq!(result.verdict, Verdict::Pass, "{}", result.render(false));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_change_of_a_rig_with_models_breaks_the_reader(
+        at in 0..CELL.len(),
+        length in 0usize..30,
+        piece in "(a|b|0|-1|1e300|true|\"\"|\"plc.speed\"|nan|cell|panel|drive|server|client|\\[|\\{|\\}|=|,)?",
+    ) {
+        let floor = |mut i: usize| { while !CELL.is_char_boundary(i) { i -= 1; } i };
+        let (from, to) = (floor(at), floor((at + length).min(CELL.len())));
+        let text = format!("{}{piece}{}", &CELL[..from], &CELL[to..]);
+        match parse(&text, &format!("{HERE}/..")) {
+            Ok(plan) => drop(plan.check_virtual()),
+            Err(error) => drop(render(&error.into(), false)),
+        }
+    }
 }
