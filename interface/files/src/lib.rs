@@ -3,6 +3,7 @@
 
 mod at;
 mod check;
+mod look;
 mod number;
 mod problem;
 mod read;

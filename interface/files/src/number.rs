@@ -1,9 +1,9 @@
 //! Numbers, addresses, values and times as a file may write them. Parsing only; ranges are for the one who reads.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use schemars::JsonSchema;
+use serde::de::{Error, SeqAccess};
 
-use crate::At;
+use crate::{At, by_look, fixed_schema};
 
 /// A time such as `250us`, `10ms`, `1.5s` or `2min`.
 #[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
@@ -27,27 +27,6 @@ pub enum Addresses {
 pub enum Values {
     One(Number),
     List(Vec<At<Number>>),
-}
-
-/// `Deserialize` by looking at what the value is, inside [`At`], so that its place is kept.
-macro_rules! by_look {
-    ($type:ty, $expecting:literal, { $($method:tt)* }) => {
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Look;
-                impl<'de> Visitor<'de> for Look {
-                    type Value = $type;
-
-                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                        f.write_str($expecting)
-                    }
-
-                    $($method)*
-                }
-                deserializer.deserialize_any(Look)
-            }
-        }
-    };
 }
 
 by_look!(Number, "a whole number", {
@@ -84,21 +63,6 @@ by_look!(Values, "a whole number or a list of them", {
     }
 });
 
-macro_rules! fixed_schema {
-    ($($type:ident: $schema:tt),*) => {$(
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($type).into()
-            }
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        }
-    )*};
-}
 fixed_schema!(
     Number: {"type": ["integer", "boolean"]},
     Addresses: {"type": ["integer", "string"], "pattern": r"^[0-9]+(\.\.[0-9]+)?$", "minimum": 0, "maximum": 65535},

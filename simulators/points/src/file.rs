@@ -1,9 +1,9 @@
 //! Units, points and triggers as a file writes them: serde types with the place of every value that can be wrong. No
 //! checks and no defaults here.
 
-use hilrig_files::{At, Entries, TimeText, Values};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use hilrig_files::{At, Entries, TimeText, Values, by_look, fixed_schema};
+use schemars::JsonSchema;
+use serde::de::{Error, SeqAccess};
 
 use crate::{Order, Type, Value, signal_file::SignalFile};
 
@@ -239,65 +239,28 @@ pub struct RampToFile {
 #[derive(Debug, Clone)]
 pub struct PlaceText(pub String);
 
-impl<'de> Deserialize<'de> for PlaceText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl Visitor<'_> for Look {
-            type Value = PlaceText;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a place such as \"holding:0\" or 40001")
-            }
-            fn visit_i64<E: Error>(self, n: i64) -> Result<PlaceText, E> {
-                Ok(PlaceText(n.to_string()))
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<PlaceText, E> {
-                Ok(PlaceText(text.to_owned()))
-            }
-        }
-        deserializer.deserialize_any(Look)
+by_look!(PlaceText, "a place such as \"holding:0\" or 40001", {
+    fn visit_i64<E: Error>(self, n: i64) -> Result<PlaceText, E> {
+        Ok(PlaceText(n.to_string()))
     }
-}
-
-impl<'de> Deserialize<'de> for StatusFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl<'de> Visitor<'de> for Look {
-            type Value = StatusFile;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number or a list of names of bool points")
-            }
-            fn visit_i64<E: Error>(self, n: i64) -> Result<StatusFile, E> {
-                Ok(StatusFile::Fixed(n))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<StatusFile, A::Error> {
-                let mut names = Vec::new();
-                while let Some(name) = seq.next_element()? {
-                    names.push(name);
-                }
-                Ok(StatusFile::Points(names))
-            }
-        }
-        deserializer.deserialize_any(Look)
+    fn visit_str<E: Error>(self, text: &str) -> Result<PlaceText, E> {
+        Ok(PlaceText(text.to_owned()))
     }
-}
+});
 
-macro_rules! fixed_schema {
-    ($($type:ident: $schema:tt),*) => {$(
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($type).into()
-            }
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
+by_look!(StatusFile, "a number or a list of names of bool points", {
+    fn visit_i64<E: Error>(self, n: i64) -> Result<StatusFile, E> {
+        Ok(StatusFile::Fixed(n))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<StatusFile, A::Error> {
+        let mut names = Vec::new();
+        while let Some(name) = seq.next_element()? {
+            names.push(name);
         }
-    )*};
-}
+        Ok(StatusFile::Points(names))
+    }
+});
+
 fixed_schema!(
     PlaceText: {"type": ["string", "integer"]},
     StatusFile: {"type": ["integer", "array"], "minimum": 0, "maximum": 255, "maxItems": 8, "items": {"type": "string"}}

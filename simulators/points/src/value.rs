@@ -1,10 +1,9 @@
 //! A value of a point, as people write and read it. Knows no register.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use hilrig_files::{by_look, fixed_schema};
+use serde::de::Error;
 use serde::ser::{Serialize, Serializer};
 
 /// A value in the unit of measure of its point.
@@ -83,43 +82,22 @@ impl Serialize for Value {
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl Visitor<'_> for Look {
-            type Value = Value;
+by_look!(Value, "a number, true, false or text", {
+    fn visit_bool<E: Error>(self, on: bool) -> Result<Value, E> {
+        Ok(Value::Bool(on))
+    }
+    fn visit_i64<E: Error>(self, n: i64) -> Result<Value, E> {
+        Ok(Value::Int(n))
+    }
+    fn visit_u64<E: Error>(self, n: u64) -> Result<Value, E> {
+        Ok(i64::try_from(n).map_or(Value::Uint(n), Value::Int))
+    }
+    fn visit_f64<E: Error>(self, x: f64) -> Result<Value, E> {
+        Ok(Value::Float(x))
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+});
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, true, false or text")
-            }
-            fn visit_bool<E: Error>(self, on: bool) -> Result<Value, E> {
-                Ok(Value::Bool(on))
-            }
-            fn visit_i64<E: Error>(self, n: i64) -> Result<Value, E> {
-                Ok(Value::Int(n))
-            }
-            fn visit_u64<E: Error>(self, n: u64) -> Result<Value, E> {
-                Ok(i64::try_from(n).map_or(Value::Uint(n), Value::Int))
-            }
-            fn visit_f64<E: Error>(self, x: f64) -> Result<Value, E> {
-                Ok(Value::Float(x))
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-                Ok(Value::Text(text.to_owned()))
-            }
-        }
-        deserializer.deserialize_any(Look)
-    }
-}
-
-impl JsonSchema for Value {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        "Value".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["number", "boolean", "string"] })
-    }
-}
+fixed_schema!(Value: {"type": ["number", "boolean", "string"]});

@@ -1,10 +1,10 @@
 //! How a fault rule is written in a file. Types only; [`prepare`](super::prepare) knows what goes together.
 
-use hilrig_files::{Addresses, At, TimeText};
+use hilrig_files::{Addresses, At, TimeText, by_look};
 use hilrig_wire::Hex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess};
 
 /// A fault: what a slave does to replies that a rule chooses. All rules look at each reply, in the order of the file,
 /// and those that choose it act on it in that order.
@@ -152,31 +152,21 @@ pub struct RandomDelay {
     pub sigma: Option<At<TimeText>>,
 }
 
+/// A delay before it is known where it stands.
+struct Looked(Option<String>, RandomDelay);
+
+by_look!(Looked, "a time, or a table with `min` and `max` or with `mean` and `sigma`", {
+    fn visit_str<E: Error>(self, text: &str) -> Result<Looked, E> {
+        Ok(Looked(Some(text.to_owned()), RandomDelay::default()))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Looked, A::Error> {
+        Ok(Looked(None, RandomDelay::deserialize(MapAccessDeserializer::new(map))?))
+    }
+});
+
 impl<'de> Deserialize<'de> for DelayFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl<'de> Visitor<'de> for Look {
-            type Value = (Option<String>, RandomDelay);
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a time, or a table with `min` and `max` or with `mean` and `sigma`")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok((Some(text.to_owned()), RandomDelay::default()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                Ok((None, RandomDelay::deserialize(MapAccessDeserializer::new(map))?))
-            }
-        }
-        struct Looked(<Look as Visitor<'static>>::Value);
-        impl<'de> Deserialize<'de> for Looked {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Look).map(Self)
-            }
-        }
-        let At { value: Looked((text, random)), span } = At::deserialize(deserializer)?;
+        let At { value: Looked(text, random), span } = At::deserialize(deserializer)?;
         Ok(match text {
             Some(text) => Self::Fixed(At { value: TimeText(text), span }),
             None => Self::Random(random),
