@@ -8,69 +8,50 @@ fn lines(text: &str) -> String {
     try_build(text, Path::new("/nonexistent")).map(drop).unwrap_err().lines()
 }
 
+const PUMP: &str = "[unit.pump]
+id = 248
+holding = { '0..4' = [1, 2], 7 = 70000, '8..9' = 1, 9 = 2, x = 1 }
+coils = { 0 = 2 }
+read_only = ['holding:100..200', 'nowhere:1', 'coil:0']
+exception_status = ['level', 'nobody']
+fifo = { 70000 = [1] }
+file = { 0 = [1], 1 = [99999] }
+server_id = { text = 'a', hex = '00' }
+user_function = { 65 = [{ request = '0' }, { reply = 'zz' }, { reply = '00', exception = 1 }], 200 = [] }
+[unit.pump.point]
+nowhere = { value = 1 }
+bad = { at = 'holding:70000' }
+odd = { at = 39, type = 'u32' }
+level = { at = 'holding:10', type = 'f32', min = 5, max = 1, order = 'CDAB' }
+above = { at = 'holding:11' }
+bit = { at = 'holding:20', bit = 16 }
+wide = { at = 'coil:1', type = 'u16' }
+long = { at = 'holding:65535', type = 'u32' }
+text = { at = 'holding:30', type = 'string' }
+text2 = { at = 'holding:32', type = 'string', length = 200, scale = 2 }
+zero = { at = 'holding:40', scale = 0 }
+much = { at = 'holding:41', value = 65536 }
+take = { at = 'holding:42', on_write = 'take', signal = { const = 1 } }
+free = { at = 'holding:43', on_write = 'ignore' }
+";
+
+/// Of each line, some words that are told of it.
+#[track_caller]
+fn all_told(error: &str, wanted: &[(usize, &str)]) {
+    for (line, words) in wanted {
+        let found = error.lines().any(|l| l.starts_with(&format!("model.toml:{line}:")) && l.contains(words));
+        assert!(found, "{line}: {words}\n{error}");
+    }
+}
+
 #[test]
 fn all_at_once() {
-    let error = lines(
-        "[unit.pump]
-id = 248
-holding = { '0..4' = [1, 2], 7 = 70000, '8..9' = 1, 9 = 2, x = 1 }
-coils = { 0 = 2 }
-read_only = ['holding:100..200', 'nowhere:1', 'coil:0']
-exception_status = ['level', 'nobody']
-fifo = { 70000 = [1] }
-file = { 0 = [1], 1 = [99999] }
-server_id = { text = 'a', hex = '00' }
-user_function = { 65 = [{ request = '0' }, { reply = 'zz' }, { reply = '00', exception = 1 }], 200 = [] }
-[unit.pump.point]
-nowhere = { value = 1 }
-bad = { at = 'holding:70000' }
-odd = { at = 39, type = 'u32' }
-level = { at = 'holding:10', type = 'f32', min = 5, max = 1, order = 'CDAB' }
-above = { at = 'holding:11' }
-bit = { at = 'holding:20', bit = 16 }
-wide = { at = 'coil:1', type = 'u16' }
-long = { at = 'holding:65535', type = 'u32' }
-text = { at = 'holding:30', type = 'string' }
-text2 = { at = 'holding:32', type = 'string', length = 200, scale = 2 }
-zero = { at = 'holding:40', scale = 0 }
-much = { at = 'holding:41', value = 65536 }
-take = { at = 'holding:42', on_write = 'take', signal = { const = 1 } }
-free = { at = 'holding:43', on_write = 'ignore' }
-level.at = 'holding:50'
-",
-    );
     // The last line is no TOML; alone it would hide the others.
+    let error = lines(&format!("{PUMP}level.at = 'holding:50'\n"));
     assert!(error.contains("model.toml:26:") && error.lines().count() == 1, "{error}");
 
-    let error = lines(
-        "[unit.pump]
-id = 248
-holding = { '0..4' = [1, 2], 7 = 70000, '8..9' = 1, 9 = 2, x = 1 }
-coils = { 0 = 2 }
-read_only = ['holding:100..200', 'nowhere:1', 'coil:0']
-exception_status = ['level', 'nobody']
-fifo = { 70000 = [1] }
-file = { 0 = [1], 1 = [99999] }
-server_id = { text = 'a', hex = '00' }
-user_function = { 65 = [{ request = '0' }, { reply = 'zz' }, { reply = '00', exception = 1 }], 200 = [] }
-[unit.pump.point]
-nowhere = { value = 1 }
-bad = { at = 'holding:70000' }
-odd = { at = 39, type = 'u32' }
-level = { at = 'holding:10', type = 'f32', min = 5, max = 1, order = 'CDAB' }
-above = { at = 'holding:11' }
-bit = { at = 'holding:20', bit = 16 }
-wide = { at = 'coil:1', type = 'u16' }
-long = { at = 'holding:65535', type = 'u32' }
-text = { at = 'holding:30', type = 'string' }
-text2 = { at = 'holding:32', type = 'string', length = 200, scale = 2 }
-zero = { at = 'holding:40', scale = 0 }
-much = { at = 'holding:41', value = 65536 }
-take = { at = 'holding:42', on_write = 'take', signal = { const = 1 } }
-free = { at = 'holding:43', on_write = 'ignore' }
-",
-    );
-    for (line, words) in [
+    let error = lines(PUMP);
+    let wanted = [
         (2, "248 is out of range"),
         (3, "the list does not fit the range"),
         (3, "70000 is out of range"),
@@ -104,10 +85,8 @@ free = { at = 'holding:43', on_write = 'ignore' }
         (23, "the point cannot have this value"),
         (24, "`on_write` has no meaning here: \"take\" is for"),
         (25, "`on_write` has no meaning here: it is about points with a signal"),
-    ] {
-        let found = error.lines().any(|l| l.starts_with(&format!("model.toml:{line}:")) && l.contains(words));
-        assert!(found, "{line}: {words}\n{error}");
-    }
+    ];
+    all_told(&error, &wanted);
 }
 
 #[test]
@@ -144,7 +123,7 @@ id = 1
 id = { at = 'holding:0' }
 ",
     );
-    for (line, words) in [
+    let wanted = [
         (3, "text does not change by itself"),
         (4, "no time at all"),
         (4, "2 is out of range"),
@@ -177,10 +156,8 @@ id = { at = 'holding:0' }
         (24, "a number is wanted"),
         (27, "two units have the id 1"),
         (28, "two units have the id 1"),
-    ] {
-        let found = error.lines().any(|l| l.starts_with(&format!("model.toml:{line}:")) && l.contains(words));
-        assert!(found, "{line}: {words}\n{error}");
-    }
+    ];
+    all_told(&error, &wanted);
 }
 
 #[test]
