@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hilrig_files::{Addresses, At, Problems, TimeText, Values, known};
-use hilrig_points::{Plant, Table};
+use hilrig_points::{Plant, Table, cell_value};
 use hilrig_wire::Hex;
 
 use crate::exchange::{Exchange, ExchangeError};
@@ -194,21 +194,17 @@ fn write(
     values: &At<Values>,
     problems: &mut Problems<'_>,
 ) -> Option<(Exchange, Option<(Table, u16)>)> {
-    let (range, what) = match table {
-        Table::Coils => (0..=1, "the value of a bit"),
-        Table::HoldingRegisters => (0..=65_535, "the value of a register"),
-        _ => {
-            let label = "only holding registers and coils can be written";
-            problems.add(&addresses.span, "this table takes no writes", label);
-            return None;
-        }
-    };
-    let mut value = |number: i64, span: &std::ops::Range<usize>| {
-        problems.number(&At { value: number, span: span.clone() }, range.clone(), what) as u16
-    };
+    if !matches!(table, Table::Coils | Table::HoldingRegisters) {
+        let label = "only holding registers and coils can be written";
+        problems.add(&addresses.span, "this table takes no writes", label);
+        return None;
+    }
     let list: Vec<u16> = match &values.value {
-        Values::One(n) => vec![value(n.0, &values.span); count as usize],
-        Values::List(list) => list.iter().map(|n| value(n.value.0, &n.span)).collect(),
+        Values::One(n) => {
+            let n = At { value: *n, span: values.span.clone() };
+            vec![cell_value(table, &n, problems); count as usize]
+        }
+        Values::List(list) => list.iter().map(|n| cell_value(table, n, problems)).collect(),
     };
     if count != 1 && list.len() != count as usize {
         let label = format!("{} values for {count} addresses", list.len());

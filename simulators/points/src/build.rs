@@ -8,6 +8,7 @@ mod points;
 mod signals;
 mod triggers;
 
+pub use cells::{cell_runs, cell_value};
 pub(crate) use points::text_value;
 
 use std::collections::HashMap;

@@ -20,7 +20,7 @@ mod trigger;
 mod unit;
 mod value;
 
-pub use build::Builder;
+pub use build::{Builder, cell_runs, cell_value};
 pub use file::{
     Access, IdentityFile, OnWrite, PlaceText, PointFile, RampToFile, ServerIdFile, SetFile, StatusFile,
     StepFile, TriggerFile, UnitFile, UserReplyFile,

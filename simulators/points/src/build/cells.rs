@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hilrig_files::{Addresses, At, Number, Problems, Values};
+use hilrig_files::{Addresses, At, Entries, Number, Problems, Values};
 
 use super::{Builder, inside};
 use crate::{Access, Table, Unit, UnitFile, places};
@@ -15,18 +15,7 @@ impl Builder {
             (Table::Coils, &file.coils),
             (Table::DiscreteInputs, &file.discrete),
         ] {
-            let mut seen: HashMap<u16, usize> = HashMap::new();
-            for (key, values) in &entries.0 {
-                let Some((first, cells)) = run(table, key, values, problems) else { continue };
-                let line = problems.line(key.span.start);
-                let twice = (first..=u16::MAX).take(cells.len()).find_map(|address| {
-                    let other = seen.insert(address, line)?;
-                    Some((address, other))
-                });
-                if let Some((address, other)) = twice {
-                    let label = format!("{} {address} has a value already, in line {other}", table.name());
-                    problems.add(&key.span, "an address is given twice", label);
-                }
+            for (first, cells) in cell_runs(table, table.name(), entries, problems) {
                 // It fits: that was checked.
                 let _ = unit.define(table, first, cells.into_iter());
             }
@@ -54,6 +43,32 @@ impl Builder {
     }
 }
 
+/// The values that a file gives to cells of a table, each list from its address on. What is wrong becomes a problem, also
+/// an address that comes twice; `called` is what it calls a cell.
+pub fn cell_runs(
+    table: Table,
+    called: &str,
+    entries: &Entries<Values>,
+    problems: &mut Problems<'_>,
+) -> Vec<(u16, Vec<u16>)> {
+    let mut seen: HashMap<u16, usize> = HashMap::new();
+    let mut runs = Vec::new();
+    for (key, values) in &entries.0 {
+        let Some((first, cells)) = run(table, key, values, problems) else { continue };
+        let line = problems.line(key.span.start);
+        let twice = (first..=u16::MAX).take(cells.len()).find_map(|address| {
+            let other = seen.insert(address, line)?;
+            Some((address, other))
+        });
+        if let Some((address, other)) = twice {
+            let label = format!("{called} {address} has a value already, in line {other}");
+            problems.add(&key.span, "an address is given twice", label);
+        }
+        runs.push((first, cells));
+    }
+    runs
+}
+
 fn run(
     table: Table,
     key: &At<String>,
@@ -64,7 +79,7 @@ fn run(
     let (first, last) = problems.addresses(&addresses)?;
     let cells = match &values.value {
         Values::One(n) => {
-            let value = cell(table, &At { value: n.0, span: values.span.clone() }, problems);
+            let value = cell_value(table, &At { value: *n, span: values.span.clone() }, problems);
             vec![value; usize::from(last - first) + 1]
         }
         Values::List(list) => {
@@ -77,15 +92,15 @@ fn run(
                 problems.add(&values.span, "the list is too long", "addresses end at 65535");
                 return None;
             }
-            let value = |n: &At<Number>| At { value: n.value.0, span: n.span.clone() };
-            list.iter().map(|n| cell(table, &value(n), problems)).collect()
+            list.iter().map(|n| cell_value(table, n, problems)).collect()
         }
     };
     Some((first, cells))
 }
 
-fn cell(table: Table, at: &At<i64>, problems: &mut Problems<'_>) -> u16 {
+/// A value that a cell of a table can have.
+pub fn cell_value(table: Table, at: &At<Number>, problems: &mut Problems<'_>) -> u16 {
     let (range, what) =
         if table.is_bits() { (0..=1, "the value of a bit") } else { (0..=65_535, "the value of a register") };
-    problems.number(at, range, what) as u16
+    problems.number(&At { value: at.value.0, span: at.span.clone() }, range, what) as u16
 }
