@@ -56,23 +56,6 @@ fn time(problems: &mut Problems<'_>, text: Option<&At<TimeText>>, default: Durat
     text.map_or(default, |t| problems.time(t, default))
 }
 
-fn tables<'f, T>(
-    holding: &'f Option<T>,
-    input: &'f Option<T>,
-    coils: &'f Option<T>,
-    discrete: &'f Option<T>,
-) -> Vec<(Table, &'f T)> {
-    [
-        (Table::HoldingRegisters, holding),
-        (Table::InputRegisters, input),
-        (Table::Coils, coils),
-        (Table::DiscreteInputs, discrete),
-    ]
-    .into_iter()
-    .filter_map(|(table, given)| Some((table, given.as_ref()?)))
-    .collect()
-}
-
 impl MasterPlan {
     /// Checks a master. `plant` is where the values of its polls can go.
     pub fn check(file: &MasterFile, plant: &Plant, problems: &mut Problems<'_>) -> Self {
@@ -143,7 +126,7 @@ fn request(
     unit: u8,
     problems: &mut Problems<'_>,
 ) -> Option<(Exchange, Option<(Table, u16)>)> {
-    let given = tables(&file.holding, &file.input, &file.coils, &file.discrete);
+    let given = Table::given(&file.holding, &file.input, &file.coils, &file.discrete);
     if let Some(text) = &file.request {
         if let Some((_, addresses)) = given.first() {
             let label = "leave it out, or leave `request` out";
@@ -301,7 +284,7 @@ fn first_cell(
         problem.help = Some(known("units", ids.iter().map(String::as_str)));
         return None;
     }
-    match tables(&file.holding, &file.input, &file.coils, &file.discrete)[..] {
+    match Table::given(&file.holding, &file.input, &file.coils, &file.discrete)[..] {
         [(table, address)] => Some(Cells { unit, table, address: problems.address(address) }),
         _ => {
             let label = "give one of `holding`, `input`, `coils`, `discrete`";

@@ -16,6 +16,29 @@ impl Table {
     pub const ALL: [Self; 4] =
         [Self::Coils, Self::DiscreteInputs, Self::HoldingRegisters, Self::InputRegisters];
 
+    /// As files call the table itself.
+    pub fn key(self) -> &'static str {
+        if self == Self::Coils { "coils" } else { self.name() }
+    }
+
+    /// Those of the four keys of a file that are there.
+    pub fn given<'f, T>(
+        holding: &'f Option<T>,
+        input: &'f Option<T>,
+        coils: &'f Option<T>,
+        discrete: &'f Option<T>,
+    ) -> Vec<(Self, &'f T)> {
+        [
+            (Self::HoldingRegisters, holding),
+            (Self::InputRegisters, input),
+            (Self::Coils, coils),
+            (Self::DiscreteInputs, discrete),
+        ]
+        .into_iter()
+        .filter_map(|(table, given)| Some((table, given.as_ref()?)))
+        .collect()
+    }
+
     /// Single bits rather than 16-bit registers.
     pub fn is_bits(self) -> bool {
         matches!(self, Self::Coils | Self::DiscreteInputs)
