@@ -154,7 +154,7 @@ struct Cell {
 impl Cell {
     fn json(&self, unit: u8) -> Value {
         json!({
-            "unit": unit, "table": place::word(self.place.table), "address": self.place.first, "type": self.kind,
+            "unit": unit, "table": self.place.table.name(), "address": self.place.first, "type": self.kind,
             "value": self.shown.json,
         })
     }
@@ -338,7 +338,7 @@ fn send(
     let confirmed = answer.is_some();
     if json {
         say(&json!({
-            "unit": unit, "table": place::word(place.table), "address": place.first, "written": values,
+            "unit": unit, "table": place.table.name(), "address": place.first, "written": values,
             "confirmed": confirmed,
         })
         .to_string());

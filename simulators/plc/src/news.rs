@@ -238,7 +238,7 @@ impl News {
         put("function", json!(self.pdu.first().map(|f| f & 0x7f)));
         put("pdu", json!(self.pdu.iter().map(|b| format!("{b:02x}")).collect::<String>()));
         if let Some(range) = self.said.range {
-            put("table", json!(words::table_name(range.table)));
+            put("table", json!(range.table.name()));
             put("address", json!(range.address));
             put("quantity", json!(range.quantity));
         }

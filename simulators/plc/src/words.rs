@@ -23,16 +23,6 @@ pub struct Range {
     pub quantity: u16,
 }
 
-/// Of a table, as files and actions call it.
-pub fn table_name(table: Table) -> &'static str {
-    match table {
-        Table::Coils => "coil",
-        Table::DiscreteInputs => "discrete",
-        Table::HoldingRegisters => "holding",
-        Table::InputRegisters => "input",
-    }
-}
-
 /// The words of AP 7 for an exception code.
 pub fn exception_name(code: u8) -> &'static str {
     match code {
@@ -132,7 +122,7 @@ fn list(values: &[u16]) -> String {
 
 impl Range {
     fn words(self) -> String {
-        let name = table_name(self.table);
+        let name = self.table.name();
         match self.quantity {
             0 | 1 => format!("{name} {}", self.address),
             n => format!("{name} {}..{}", self.address, u32::from(self.address) + u32::from(n) - 1),

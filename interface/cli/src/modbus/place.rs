@@ -25,19 +25,9 @@ impl Place {
     }
 }
 
-/// The name of a table in a place.
-pub fn word(table: Table) -> &'static str {
-    match table {
-        Table::Coils => "coil",
-        Table::DiscreteInputs => "discrete",
-        Table::InputRegisters => "input",
-        Table::HoldingRegisters => "holding",
-    }
-}
-
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", word(self.table), self.first)?;
+        write!(f, "{}:{}", self.table.name(), self.first)?;
         self.last.filter(|last| *last != self.first).map_or(Ok(()), |last| write!(f, "..{last}"))
     }
 }

@@ -9,7 +9,7 @@ use tokio_modbus::prelude::ReadCode;
 use tokio_modbus::{ExceptionCode, Request, Response};
 
 use super::client::{Client, Trouble, exception};
-use super::place::{Place, Table, word};
+use super::place::{Place, Table};
 use super::{Span, failure, read};
 use crate::args::{ShapeArgs, Units};
 use crate::modbus::values::Order;
@@ -157,7 +157,7 @@ fn tell_json(unit: u8, found: &[(Place, Found)], brief: bool, identity: Map<Stri
                 Found::Nothing => ("noAnswer", Value::Null),
             };
             let last = range.last.unwrap_or(range.first);
-            json!({ "table": word(range.table), "first": range.first, "last": last, "result": result, "exception": code })
+            json!({ "table": range.table.name(), "first": range.first, "last": last, "result": result, "exception": code })
         });
         line["ranges"] = ranges.collect();
     }
