@@ -23,6 +23,19 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     }
 }
 
+impl At<String> {
+    /// The place of a part of the text. A literal without escapes has one byte a byte, so that the very character can be
+    /// shown; of others all is.
+    pub fn part(&self, part: Range<usize>) -> Range<usize> {
+        let start = match self.span.len().checked_sub(self.value.len()) {
+            Some(0) => self.span.start,
+            Some(2) => self.span.start + 1,
+            _ => return self.span.clone(),
+        };
+        start + part.start..start + part.end.max(part.start)
+    }
+}
+
 /// The schema of a wrapper is the schema of what it wraps.
 macro_rules! schema_of_inner {
     ($($wrapper:ident => $inner:ty),*) => {$(

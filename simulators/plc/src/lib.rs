@@ -10,7 +10,7 @@ pub mod words;
 
 pub use app::{PlcApp, spec};
 pub use catalogue::Catalogue;
-pub use model::{Model, ModelFile, PortPlan, Role, Seated, schema};
+pub use model::{Model, ModelFile, PortPlan, Role, Seated, character_format, port_url, schema};
 pub use news::{Kind, News, Watch};
 pub use run::{
     FaultRow, Learned, PointRow, PollRow, PortRow, PortRun, Reloaded, Run, RunError, RunOptions, SniffRow,

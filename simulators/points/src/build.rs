@@ -147,17 +147,6 @@ impl Builder {
     }
 }
 
-/// The place of a part of a text. A literal without escapes has one byte a byte, so that the very character can be
-/// shown; of others all is.
-fn inside(at: &At<String>, part: Range<usize>) -> Range<usize> {
-    let start = match at.span.len().checked_sub(at.value.len()) {
-        Some(0) => at.span.start,
-        Some(2) => at.span.start + 1,
-        _ => return at.span.clone(),
-    };
-    start + part.start..start + part.end.max(part.start)
-}
-
 /// Exactly one of several keys is given.
 fn exactly_one(given: &[bool]) -> bool {
     given.iter().filter(|g| **g).count() == 1

@@ -13,6 +13,7 @@ use hilrig_points::{Builder, Plant};
 use hilrig_port::{PortUrl, RealTime};
 
 use super::file::{ModelFile, PortFile, RealTimeFile};
+use super::line::{character_format, port_url};
 use super::load::{Loaded, load};
 use super::plan::{PortPlan, Role, says};
 use super::{Model, Seated};
@@ -141,7 +142,7 @@ impl Check<'_, '_> {
     }
 
     fn port(&mut self, name: &At<String>, file: &PortFile) -> PortPlan {
-        let url = file.url.as_ref().and_then(|text| self.url(text));
+        let url = file.url.as_ref().and_then(|text| port_url(text, self.problems));
         let mut plan = PortPlan::slave(&name.value, url);
         self.line(file, &mut plan);
         let time = |check: &mut Self, text: &Option<At<TimeText>>, default: Duration| {
@@ -179,16 +180,8 @@ impl Check<'_, '_> {
         if let Some(baud) = &file.baud {
             plan.baud = self.problems.number(baud, 50..=20_000_000, "a baud rate") as u32;
         }
-        if let Some(text) = &file.format {
-            match text.value.parse() {
-                Ok(format) => plan.format = format,
-                Err(why) => {
-                    let why: String = why;
-                    let label = why.split_once("; ").map_or(why.as_str(), |(_, form)| form);
-                    let message = format!("`{}` is not a character format", text.value);
-                    self.problems.add(&text.span, message, label);
-                }
-            }
+        if let Some(format) = file.format.as_ref().and_then(|text| character_format(text, self.problems)) {
+            plan.format = format;
         }
         let Some(options) = plan.url.as_mut().and_then(PortUrl::serial_options_mut) else { return };
         let text = file.url.as_ref().map_or("", |url| url.value.as_str());
@@ -236,26 +229,6 @@ impl Check<'_, '_> {
                 "\"rtu\" or \"ascii\"",
             );
         }
-    }
-
-    fn url(&mut self, text: &At<String>) -> Option<PortUrl> {
-        let (span, message, label) = match text.value.parse::<PortUrl>() {
-            Ok(PortUrl::Later { scheme, .. }) => (
-                text.span.clone(),
-                "this port cannot be opened yet",
-                format!("{scheme}: is not in this version"),
-            ),
-            Ok(url) => return Some(url),
-            Err(why) => {
-                // A literal without escapes has one byte a byte, so that the very character can be shown.
-                let plain = text.span.len() == text.value.len() + 2;
-                let rest = text.span.start + 1 + why.at;
-                let span = if plain { rest..(text.span.end - 1).max(rest) } else { text.span.clone() };
-                (span, "this is not a port URL", why.message)
-            }
-        };
-        self.problems.add(&span, message, label);
-        None
     }
 
     fn unit_id(&mut self, name: &At<String>) -> Option<u8> {

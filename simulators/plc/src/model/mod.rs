@@ -3,6 +3,7 @@
 
 mod check;
 mod file;
+mod line;
 mod load;
 mod plan;
 
@@ -16,6 +17,7 @@ use hilrig_port::{RealTime, Time};
 use hilrig_telegram::TelegramPlan;
 
 pub use file::{ModelFile, schema};
+pub use line::{character_format, port_url};
 pub use plan::{PortPlan, Role};
 
 /// A checked model, to be run any number of times.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use hilrig_files::{Addresses, At, Entries, Number, Problems, Values};
 
-use super::{Builder, inside};
+use super::Builder;
 use crate::{Access, Table, Unit, UnitFile, places};
 
 impl Builder {
@@ -34,7 +34,7 @@ impl Builder {
                         unit.allow(table, first, last, access);
                     }
                     Err((at, why)) => {
-                        let place = inside(text, at..text.value.len());
+                        let place = text.part(at..text.value.len());
                         problems.add(&place, "this is no place in the tables", why);
                     }
                 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use hilrig_files::{Problems, known};
 
-use super::{Builder, LaterProgram, Vars, Wants, inside};
+use super::{Builder, LaterProgram, Vars, Wants};
 use crate::engine::Fixed;
 use crate::expr::{Kind, Names, Program, parse};
 use crate::extras::Status;
@@ -143,7 +143,7 @@ impl Builder {
         let program = match parse(&text.value, &scope) {
             Ok(program) => program,
             Err(wrong) => {
-                problems.add(&inside(text, wrong.place), wrong.message, wrong.label).help = wrong.help;
+                problems.add(&text.part(wrong.place), wrong.message, wrong.label).help = wrong.help;
                 return None;
             }
         };
@@ -158,7 +158,7 @@ impl Builder {
                     ("true or false is wanted here", "this is a number", "compare it, such as x != 0")
                 }
             };
-            problems.add(&inside(text, 0..text.value.len()), message, label).help = Some(help.to_owned());
+            problems.add(&text.part(0..text.value.len()), message, label).help = Some(help.to_owned());
         }
         Some(program)
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hilrig_files::{At, Problems};
 
-use super::{Builder, inside};
+use super::Builder;
 use crate::codec::{MOST_CELLS, Words};
 use crate::csv;
 use crate::point::{Point, PointId};
@@ -74,7 +74,7 @@ impl Builder {
             Ok(found) => found,
             Err((offset, why)) => {
                 let text = At { value: at.value.0.clone(), span: at.span.clone() };
-                let span = inside(&text, offset..text.value.len());
+                let span = text.part(offset..text.value.len());
                 problems.add(&span, format!("`{}` is no place in the tables", at.value.0), why);
                 return None;
             }
