@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod plants;
 mod wire;
 
 use std::time::Duration;
@@ -10,8 +11,9 @@ use std::time::Duration;
 use hilrig_modbus::{
     Exchange, Framing, Gateway, GatewayPlan, Master, Outcome, Poll, Results, Slave, Source, mbap,
 };
-use hilrig_points::{Plant, Shared, Table, Unit};
+use hilrig_points::Table;
 use hilrig_port::{Caller, Calls, LineEvent, Server, Station, Time, Tx, Wanted};
+use plants::counted;
 use proptest::prelude::*;
 use wire::{Burst, Dice, End, Wire, timing};
 
@@ -119,15 +121,8 @@ fn plan() -> GatewayPlan {
     }
 }
 
-/// Register n of unit u holds 100 u + n.
 fn slave(units: &[u8]) -> Slave {
-    let mut plant = Plant::default();
-    for &id in units {
-        let mut unit = Unit::new();
-        unit.define(Table::HoldingRegisters, 0, (0..50).map(|n| 100 * u16::from(id) + n)).unwrap();
-        plant.add_unit(id, unit).unwrap();
-    }
-    Slave::new(timing(), Shared::new(plant))
+    Slave::new(timing(), counted(units))
 }
 
 fn bench(plan: &GatewayPlan, tamper: impl FnMut(&mut Burst) + 'static) -> Wire<Hall, Slave> {

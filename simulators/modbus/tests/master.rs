@@ -3,18 +3,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod plants;
 mod wire;
 
 use std::time::Duration;
 
-use hilrig_files::{Entries, Problems};
 use hilrig_modbus::reply::Answer;
 use hilrig_modbus::{
     Cells, Exchange, FrameKind, Framing, Master, Outcome, Poll, PollResult, Record, Results, Slave, Source,
     TcpSlave, frames,
 };
-use hilrig_points::{Builder, Plant, Shared, Table, Unit, UnitFile};
+use hilrig_points::{Shared, Table};
 use hilrig_port::{Caller, Calls, LineEvent, Server, Station, Time, Tx, Wanted};
+use plants::{counted, of_file};
 use proptest::prelude::*;
 use wire::{Burst, Dice, End, Wire, timing};
 
@@ -104,16 +105,8 @@ fn bench(
     (Wire::new(master, Far(far(framing, plant)), tamper), results)
 }
 
-/// Register n of unit u holds 100 u + n.
 fn plain() -> Shared {
-    let mut plant = Plant::default();
-    for id in [1, 2, 3, 200] {
-        let mut unit = Unit::new();
-        unit.define(Table::HoldingRegisters, 0, (0..50).map(|n| 100 * u16::from(id) + n)).unwrap();
-        unit.define(Table::InputRegisters, 0, (0..50).map(|_| 0)).unwrap();
-        plant.add_unit(id, unit).unwrap();
-    }
-    Shared::new(plant)
+    counted(&[1, 2, 3, 200])
 }
 
 fn read(unit: u8, address: u16) -> Poll {
@@ -122,23 +115,6 @@ fn read(unit: u8, address: u16) -> Poll {
 
 fn all(results: &mut Results) -> Vec<PollResult> {
     std::iter::from_fn(|| results.pop()).collect()
-}
-
-#[derive(serde::Deserialize)]
-struct ModelFile {
-    unit: Entries<UnitFile>,
-}
-
-fn plant(text: &str) -> Shared {
-    let mut problems = Problems::new("model", "model.toml", text);
-    let model = hilrig_files::read::<ModelFile>(text, &mut problems).unwrap();
-    let mut builder = Builder::new(1);
-    for (name, unit) in &model.unit.0 {
-        builder.unit(name, &unit.value, std::path::Path::new("."), &mut problems);
-    }
-    let plant = builder.finish(&mut problems);
-    assert!(problems.is_empty(), "{}", problems.into_error().lines());
-    Shared::new(plant)
 }
 
 const DEVICE: &str = r#"
@@ -186,7 +162,7 @@ fn every_function_is_asked_and_understood_on_every_framing() {
     ]
     .map(Result::unwrap);
     for framing in Framing::ALL {
-        let (mut w, mut results) = bench(framing, plant(DEVICE), [], |_| {});
+        let (mut w, mut results) = bench(framing, Shared::new(of_file(DEVICE)), [], |_| {});
         for (id, exchange) in exchanges.iter().enumerate() {
             let poll = Poll::new(exchange.clone()).timeout(TIMEOUT);
             assert!(w.drive_near(|master, _, _| master.submit(id as u64, poll)));

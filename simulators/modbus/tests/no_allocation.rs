@@ -1,6 +1,8 @@
 //! The cores do not allocate while they are driven, whatever comes over the line.
 #![allow(clippy::unwrap_used)]
 
+mod plants;
+
 use std::time::Duration;
 
 use hilrig_files::{Problems, read};
@@ -9,9 +11,9 @@ use hilrig_modbus::framing::encode;
 use hilrig_modbus::{
     Exchange, Framing, MAX_ADU, Master, Outcome, Poll, ReplyRuleFile, Slave, TcpSlave, Timing, frames,
 };
-use hilrig_points::{Plant, Shared, Table, Unit};
 use hilrig_port::{Caller, Calls, LineEvent, Server, Station, Time, Tx};
 use hilrig_tests::{Counting, allocator_calls};
+use plants::{large, polls};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -90,22 +92,12 @@ fn faults() -> ReplyFaults {
     faults
 }
 
-fn plant() -> Shared {
-    let mut unit = Unit::new();
-    for table in Table::ALL {
-        unit.define(table, 0, 0..300).unwrap();
-    }
-    let mut plant = Plant::default();
-    plant.add_unit(1, unit).unwrap();
-    Shared::new(plant)
-}
-
 #[test]
 fn a_line_with_faults_and_a_watcher_allocates_nothing() {
     for framing in [Framing::Rtu, Framing::Ascii] {
         let timing = Timing::new(115_200, "8N1".parse().unwrap());
         let (sink, mut watcher) = frames(256);
-        let mut slave = Slave::new(timing, plant()).framing(framing).faults(faults()).frames(sink);
+        let mut slave = Slave::new(timing, large()).framing(framing).faults(faults()).frames(sink);
         watcher.watch(true);
         let mut requests = Vec::new();
         for pdu in
@@ -149,7 +141,7 @@ fn callers_with_faults_and_a_watcher_allocate_nothing() {
     for framing in [Framing::Tcp, Framing::RtuOverTcp, Framing::AsciiOverTcp] {
         let timing = Timing::new(115_200, "8N1".parse().unwrap()).tolerance(Duration::from_millis(20));
         let (sink, mut watcher) = frames(256);
-        let mut slave = TcpSlave::new(framing, timing, plant()).faults(faults()).frames(sink);
+        let mut slave = TcpSlave::new(framing, timing, large()).faults(faults()).frames(sink);
         watcher.watch(true);
         (0..CALLERS).for_each(|caller| assert!(slave.on_caller(Time(1), Caller(caller))));
         let mut out = [0; MAX_ADU];
@@ -188,19 +180,11 @@ fn callers_with_faults_and_a_watcher_allocate_nothing() {
 #[test]
 fn polling_over_a_bad_line_allocates_nothing() {
     let timing = Timing::new(115_200, "8N1".parse().unwrap());
-    let mut slave = Slave::new(timing, plant());
-    let poll = |exchange| Poll::new(exchange).timeout(Duration::from_millis(20));
-    let polls = [
-        poll(Exchange::read(1, Table::HoldingRegisters, 0, 125).unwrap()).retries(1),
-        poll(Exchange::read(1, Table::Coils, 0, 300).unwrap()).every(Duration::from_millis(50)),
-        poll(Exchange::read(1, Table::InputRegisters, 299, 2).unwrap()),
-        poll(Exchange::read(2, Table::InputRegisters, 0, 2).unwrap()).every(Duration::from_millis(500)),
-        poll(Exchange::write_registers(0, 0, &[1; 123]).unwrap()).every(Duration::from_secs(1)),
-    ];
-    let (mut master, mut results) = Master::new(timing, polls, 64);
+    let mut slave = Slave::new(timing, large());
+    let (mut master, mut results) = Master::new(timing, polls(), 64);
     let (stats, (mut near, mut far)) = (master.stats(), (Tx::default(), Tx::default()));
-    let handed_in = [(); 40].map(|()| poll(Exchange::write_coil(1, 3, true).unwrap()));
-    let mut handed_in = handed_in.into_iter();
+    let poll = Poll::new(Exchange::write_coil(1, 3, true).unwrap()).timeout(Duration::from_millis(20));
+    let mut handed_in = vec![poll; 40].into_iter();
     let noise = [0x5A; 400];
     let mut now = Time(1);
     master.on_line(now, LineEvent::Opened, &mut near);

@@ -1,42 +1,22 @@
 //! Gateway, sniffer and masters of all framings do not allocate while they are driven, whatever comes over the line.
 #![allow(clippy::unwrap_used)]
 
+mod plants;
+
 use std::time::Duration;
 
 use hilrig_modbus::{
-    Exchange, Framing, Gateway, GatewayPlan, MAX_ADU, Master, Outcome, Poll, Slave, Sniffer, Timing, frames,
-    framing,
+    Framing, Gateway, GatewayPlan, MAX_ADU, Master, Outcome, Slave, Sniffer, Timing, frames, framing,
 };
-use hilrig_points::{Plant, Shared, Table, Unit};
 use hilrig_port::{Caller, Calls, LineEvent, Server, Station, Time, Tx, Wanted};
 use hilrig_tests::{Counting, allocator_calls};
+use plants::{large, polls};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 fn timing() -> Timing {
     Timing::new(115_200, "8N1".parse().unwrap())
-}
-
-fn plant() -> Shared {
-    let mut unit = Unit::new();
-    for table in Table::ALL {
-        unit.define(table, 0, 0..300).unwrap();
-    }
-    let mut plant = Plant::default();
-    plant.add_unit(1, unit).unwrap();
-    Shared::new(plant)
-}
-
-fn polls() -> [Poll; 5] {
-    let poll = |exchange| Poll::new(exchange).timeout(Duration::from_millis(20));
-    [
-        poll(Exchange::read(1, Table::HoldingRegisters, 0, 125).unwrap()).retries(1),
-        poll(Exchange::read(1, Table::Coils, 0, 300).unwrap()).every(Duration::from_millis(50)),
-        poll(Exchange::read(1, Table::InputRegisters, 299, 2).unwrap()),
-        poll(Exchange::read(2, Table::InputRegisters, 0, 2).unwrap()).every(Duration::from_millis(500)),
-        poll(Exchange::write_registers(0, 0, &[1; 123]).unwrap()).every(Duration::from_secs(1)),
-    ]
 }
 
 /// Takes what is to be sent, bent if asked to.
@@ -56,8 +36,8 @@ fn a_sniffed_line_between_a_master_and_a_slave() {
         let (sink, mut reader) = frames(64);
         reader.watch(true);
         let (master, mut results) = Master::new(timing(), polls(), 64);
-        let mut master = master.framing(framing).plant(plant()).frames(sink);
-        let mut slave = Slave::new(timing(), plant()).framing(framing);
+        let mut master = master.framing(framing).plant(large()).frames(sink);
+        let mut slave = Slave::new(timing(), large()).framing(framing);
         let (sink, mut heard) = frames(64);
         heard.watch(true);
         let mut sniffer = Sniffer::new(timing()).framing(framing).frames(sink);
@@ -116,7 +96,7 @@ fn a_gateway_between_masters_and_a_slave() {
         queue: 2,
     };
     let mut gateway = Gateway::new(timing(), &plan);
-    let mut slave = Slave::new(timing(), plant());
+    let mut slave = Slave::new(timing(), large());
     let (mut far, mut calls, mut bytes, mut now) = (Tx::default(), Calls::default(), [0; 4096], Time(1));
     let mut callers = [1u32, 2].map(|n| {
         let (master, results) = Master::new(timing(), polls(), 64);

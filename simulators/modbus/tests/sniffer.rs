@@ -2,17 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod plants;
 mod wire;
 
 use std::time::Duration;
 
-use hilrig_files::{Entries, Problems};
 use hilrig_modbus::{
     Exchange, FrameKind, FrameReader, Framing, MAX_ADU, Master, Poll, Slave, Sniffer, Timing, decode, frames,
     framing,
 };
-use hilrig_points::{Builder, Plant, Shared, Table, Unit, UnitFile};
+use hilrig_points::{Shared, Table};
 use hilrig_port::{Station, Time, Tx};
+use plants::{counted, of_file};
 use proptest::prelude::*;
 use wire::{Burst, Dice, End, Wire, timing};
 
@@ -20,14 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_millis(100);
 
 fn slave(units: &[u8]) -> Slave {
-    let mut plant = Plant::default();
-    for &id in units {
-        let mut unit = Unit::new();
-        unit.define(Table::HoldingRegisters, 0, (0..50).map(|n| 100 * u16::from(id) + n)).unwrap();
-        unit.define(Table::Coils, 0, (0..50).map(|n| n % 2)).unwrap();
-        plant.add_unit(id, unit).unwrap();
-    }
-    Slave::new(timing(), Shared::new(plant))
+    Slave::new(timing(), counted(units))
 }
 
 fn poll(exchange: Exchange) -> Poll {
@@ -206,29 +200,12 @@ fn records_carry_the_number_of_their_request() {
     );
 }
 
-#[derive(serde::Deserialize)]
-struct ModelFile {
-    unit: Entries<UnitFile>,
-}
-
-fn plant(text: &str) -> Plant {
-    let mut problems = Problems::new("model", "model.toml", text);
-    let model = hilrig_files::read::<ModelFile>(text, &mut problems).unwrap();
-    let mut builder = Builder::new(1);
-    for (name, unit) in &model.unit.0 {
-        builder.unit(name, &unit.value, std::path::Path::new("."), &mut problems);
-    }
-    let plant = builder.finish(&mut problems);
-    assert!(problems.is_empty(), "{}", problems.into_error().lines());
-    plant
-}
-
 #[test]
 fn what_was_learnt_can_take_the_place_of_the_unit() {
     let polls = [read(1, 5, 10), poll(Exchange::read(1, Table::Coils, 0, 20).unwrap())];
     let polls = polls.map(|p| p.every(SECOND));
     let (sniffer, _) = listen(polls.clone(), SECOND * 5, |_| {});
-    let plant = plant(&sniffer.map().to_toml(1, "learnt"));
+    let plant = of_file(&sniffer.map().to_toml(1, "learnt"));
     let (master, mut results) = Master::new(timing(), polls, 64);
     let mut w = Wire::new(master, Slave::new(timing(), Shared::new(plant)), |_| {});
     w.run(SECOND / 2);
@@ -239,7 +216,7 @@ fn what_was_learnt_can_take_the_place_of_the_unit() {
 
 #[test]
 fn exchanges_are_read_as_points() {
-    let plant = plant(
+    let plant = of_file(
         r#"
         [unit.tank]
         id = 7

@@ -3,29 +3,23 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod plants;
 mod wire;
 
 use std::time::Duration;
 
 use hilrig_modbus::{Exchange, Master, Outcome, Poll, PollResult, Results, Slave, Source, rtu};
-use hilrig_points::{Plant, Shared, Table, Unit};
+use hilrig_points::Table;
 use hilrig_port::{LineEvent, Time};
+use plants::counted;
 use wire::{Burst, Dice, End, Wire, timing};
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Register n of unit u holds 100 u + n; coils alternate.
 fn slave(units: &[u8]) -> Slave {
-    let mut plant = Plant::default();
-    for &id in units {
-        let mut unit = Unit::new();
-        unit.define(Table::HoldingRegisters, 0, (0..50).map(|n| 100 * u16::from(id) + n)).unwrap();
-        unit.define(Table::Coils, 0, (0..50).map(|n| n % 2)).unwrap();
-        plant.add_unit(id, unit).unwrap();
-    }
-    Slave::new(timing(), Shared::new(plant))
+    Slave::new(timing(), counted(units))
 }
 
 fn read(unit: u8, address: u16, quantity: u16) -> Poll {
