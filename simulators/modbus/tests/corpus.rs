@@ -10,6 +10,8 @@ mod ascii_frame;
 mod mbap_frame;
 #[path = "../../../tests/fuzz/bodies/modbus_master.rs"]
 mod modbus_master;
+#[path = "../../../tests/fuzz/bodies/pass.rs"]
+mod pass;
 #[path = "../../../tests/fuzz/bodies/pdu.rs"]
 mod pdu;
 #[path = "../../../tests/fuzz/bodies/rtu_slave.rs"]

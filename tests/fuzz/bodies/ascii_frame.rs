@@ -11,18 +11,7 @@ use hilrig_modbus::{Slave, Timing};
 use hilrig_points::{Plant, Shared, Table, Unit};
 use hilrig_port::{Station, Time, Tx};
 
-fn wait(slave: &mut Slave, now: &mut Time, time: Duration, tx: &mut Tx) -> usize {
-    let end = *now + time;
-    let mut replies = 0;
-    while let Some(due) = slave.deadline().filter(|&due| due <= end) {
-        slave.on_deadline(due, tx);
-        replies += usize::from(!tx.pending().is_empty());
-        tx.clear();
-        assert!(slave.deadline().is_none_or(|next| next > due), "a deadline is dealt with");
-    }
-    *now = end;
-    replies
-}
+use crate::pass::pass;
 
 fn text(unit: u8, pdu: &[u8]) -> Vec<u8> {
     let mut out = [0; MAX_ADU];
@@ -42,7 +31,7 @@ pub fn run(data: &[u8]) {
     let (mut now, mut tx, mut rest) = (Time(1_000_000_000), Tx::default(), data);
     let (mut came, mut told) = (0, 0);
     while let [pause, len, tail @ ..] = rest {
-        wait(&mut slave, &mut now, Duration::from_millis(16 * u64::from(*pause)), &mut tx);
+        pass(&mut slave, &mut now, Duration::from_millis(16 * u64::from(*pause)), &mut tx);
         let (burst, tail) = tail.split_at(tail.len().min(usize::from(*len)));
         let burst = match burst {
             [unit, pdu @ ..] if pause & 1 == 1 => text(*unit, pdu),
@@ -62,7 +51,7 @@ pub fn run(data: &[u8]) {
         rest = tail;
     }
     assert_eq!(came, told + framer.collected(), "each character is in a frame or dropped");
-    wait(&mut slave, &mut now, Duration::from_secs(2), &mut tx);
+    pass(&mut slave, &mut now, Duration::from_secs(2), &mut tx);
     // It may listen only, and wait for another delimiter than LF by now.
     let mut answered = 0;
     for pdu in [&[8, 0, 1, 0, 0][..], &[3, 0, 0, 0, 1]] {
@@ -72,7 +61,7 @@ pub fn run(data: &[u8]) {
             let last = good.len() - 1;
             good[last] = delimiter;
             slave.on_bytes(now, &good, &mut tx);
-            answered += wait(&mut slave, &mut now, Duration::from_millis(100), &mut tx);
+            answered += pass(&mut slave, &mut now, Duration::from_millis(100), &mut tx);
         }
     }
     assert_eq!(answered, 1);

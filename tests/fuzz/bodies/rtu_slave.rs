@@ -11,19 +11,7 @@ use hilrig_modbus::{Exchange, Slave, Timing};
 use hilrig_points::{Plant, Shared, Table, Unit};
 use hilrig_port::{Station, Time, Tx};
 
-/// Replies up to `end`, and how many there were.
-fn wait(slave: &mut Slave, now: &mut Time, time: Duration, tx: &mut Tx) -> usize {
-    let end = *now + time;
-    let mut replies = 0;
-    while let Some(due) = slave.deadline().filter(|&due| due <= end) {
-        slave.on_deadline(due, tx);
-        replies += usize::from(!tx.pending().is_empty());
-        tx.clear();
-        assert!(slave.deadline().is_none_or(|next| next > due), "a deadline is dealt with");
-    }
-    *now = end;
-    replies
-}
+use crate::pass::pass;
 
 pub fn run(data: &[u8]) {
     let Ok(format) = "8E1".parse() else { return };
@@ -38,7 +26,7 @@ pub fn run(data: &[u8]) {
     let mut slave = Slave::new(Timing::new(19200, format), Shared::new(plant));
     let (mut now, mut tx, mut rest) = (Time(1_000_000_000), Tx::default(), data);
     while let [pause, len, tail @ ..] = rest {
-        wait(&mut slave, &mut now, Duration::from_micros(64 * u64::from(*pause)), &mut tx);
+        pass(&mut slave, &mut now, Duration::from_micros(64 * u64::from(*pause)), &mut tx);
         let (burst, tail) = tail.split_at(tail.len().min(usize::from(*len)));
         let crc = crc16(burst).to_le_bytes();
         slave.on_bytes(now, burst, &mut tx);
@@ -48,14 +36,14 @@ pub fn run(data: &[u8]) {
         assert!(tx.pending().is_empty(), "nothing is said while somebody else talks");
         rest = tail;
     }
-    wait(&mut slave, &mut now, Duration::from_millis(100), &mut tx);
+    pass(&mut slave, &mut now, Duration::from_millis(100), &mut tx);
     // Somebody may have told it to listen only.
     let restart = [1, 8, 0, 1, 0, 0];
     slave.on_bytes(now, &[&restart[..], &crc16(&restart).to_le_bytes()].concat(), &mut tx);
-    wait(&mut slave, &mut now, Duration::from_millis(100), &mut tx);
+    pass(&mut slave, &mut now, Duration::from_millis(100), &mut tx);
     let Ok(good) = Exchange::read(1, Table::InputRegisters, 3, 4) else { return };
     slave.on_bytes(now, good.frame(), &mut tx);
-    assert_eq!(wait(&mut slave, &mut now, Duration::from_millis(100), &mut tx), 1);
+    assert_eq!(pass(&mut slave, &mut now, Duration::from_millis(100), &mut tx), 1);
     let t = slave.stats().totals();
     assert_eq!(t.requests, t.replies + t.superseded + t.unanswered);
 }
