@@ -30,52 +30,19 @@ fn carry(from: &mut Tx, to: &mut dyn Station, now: Time, tx: &mut Tx, bend: bool
 }
 
 /// One rule of each effect, each in its turn.
-const RULES: &str = "
-[[fault]]
-name = 'exception'
-when = { every = 7 }
-effect = { exception = 6 }
-[[fault]]
-name = 'silence'
-when = { every = 11 }
-effect = 'silence'
-[[fault]]
-name = 'delay'
-when = { every = 13 }
-effect = { delay = { mean = '30ms', sigma = '10ms' } }
-[[fault]]
-name = 'bad'
-when = { every = 17 }
-effect = 'bad_crc'
-[[fault]]
-name = 'flip'
-when = { every = 19 }
-effect = { flip = 3 }
-[[fault]]
-name = 'extra'
-when = { every = 23, addresses = '0..9' }
-effect = { extra = '01 02 03' }
-[[fault]]
-name = 'twice'
-when = { every = 29 }
-effect = 'duplicate'
-[[fault]]
-name = 'split'
-when = { probability = 0.03 }
-effect = { split = { at = 3, gap = '5ms' } }
-[[fault]]
-name = 'babble'
-when = { every = 31 }
-effect = { babble = { bytes = 100, after = '1ms' } }
-[[fault]]
-name = 'late'
-when = { every = 37 }
-effect = 'late'
-[[fault]]
-name = 'cut'
-when = { every = 41 }
-effect = { truncate = 2 }
-";
+const RULES: &str = "fault = [
+    { name = 'exception', when = { every = 7 }, effect = { exception = 6 } },
+    { name = 'silence', when = { every = 11 }, effect = 'silence' },
+    { name = 'delay', when = { every = 13 }, effect = { delay = { mean = '30ms', sigma = '10ms' } } },
+    { name = 'bad', when = { every = 17 }, effect = 'bad_crc' },
+    { name = 'flip', when = { every = 19 }, effect = { flip = 3 } },
+    { name = 'extra', when = { every = 23, addresses = '0..9' }, effect = { extra = '01 02 03' } },
+    { name = 'twice', when = { every = 29 }, effect = 'duplicate' },
+    { name = 'split', when = { probability = 0.03 }, effect = { split = { at = 3, gap = '5ms' } } },
+    { name = 'babble', when = { every = 31 }, effect = { babble = { bytes = 100, after = '1ms' } } },
+    { name = 'late', when = { every = 37 }, effect = 'late' },
+    { name = 'cut', when = { every = 41 }, effect = { truncate = 2 } },
+]";
 
 fn faults() -> ReplyFaults {
     #[derive(serde::Deserialize)]
