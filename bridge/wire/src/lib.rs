@@ -6,6 +6,7 @@ mod frames;
 mod notes;
 mod prepare;
 mod queue;
+pub mod random;
 mod report;
 mod rule;
 mod rules;

@@ -5,6 +5,7 @@ use rand_pcg::Pcg32;
 
 use crate::notes::Notes;
 use crate::prepare::{Action, MAX_BITS, Rule};
+use crate::random::hash;
 use crate::report::FIRINGS_KEPT;
 use crate::trigger::{Lane, below};
 use crate::{Armed, Firing, MAX_RULES, Prepared, RuleReport, Unit};
@@ -58,10 +59,7 @@ pub(crate) fn ones(mut mask: u32) -> impl Iterator<Item = usize> {
 
 /// A stream of random numbers of a rule, one of four: from its name, so that other rules do not change it.
 fn stream(id: &str, again: u64, which: usize) -> u64 {
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    (hash ^ again.rotate_left(32)).wrapping_mul(4).wrapping_add(which as u64)
+    (hash(id) ^ again.rotate_left(32)).wrapping_mul(4).wrapping_add(which as u64)
 }
 
 impl Rules {

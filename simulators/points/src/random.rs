@@ -1,21 +1,15 @@
 //! Random numbers as a function of (seed, stream name, n): nothing is drawn from a common source, so that one point
 //! more changes no other.
 
+use hilrig_wire::random::{STEP, hash, mix};
+
 /// The stream of a name.
 pub(crate) fn stream(seed: u64, name: &str) -> u64 {
-    // FNV-1a over the name, stirred with the seed.
-    let hash = name
-        .bytes()
-        .fold(0xCBF2_9CE4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
-    stir(hash ^ stir(seed))
+    stir(hash(name) ^ stir(seed))
 }
 
-/// The finish of splitmix64.
-fn stir(mut z: u64) -> u64 {
-    z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+fn stir(z: u64) -> u64 {
+    mix(z.wrapping_add(STEP))
 }
 
 fn nth(stream: u64, n: u64) -> u64 {

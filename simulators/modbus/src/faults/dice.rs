@@ -1,26 +1,12 @@
 //! Random numbers that hang on (seed, name, n, i) alone, so that another rule, or another order of events, changes none.
 
+use hilrig_wire::random::{STEP, mix};
+
 /// The numbers of one firing, or of one look at a reply.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dice {
     state: u64,
 }
-
-/// FNV-1a.
-pub(crate) fn hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
-/// The finaliser of SplitMix64.
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ x >> 31
-}
-
-const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Dice {
     pub fn new(seed: u64, name: u64, n: u64) -> Self {

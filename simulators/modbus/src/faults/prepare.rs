@@ -6,8 +6,8 @@ use std::time::Duration;
 use hilrig_files::{At, Problems, TimeText};
 use hilrig_points::Table;
 use hilrig_wire::Hex;
+use hilrig_wire::random::hash;
 
-use super::dice::hash;
 use super::{DelayFile, ReplyEffect, ReplyRuleFile, ReplyWhen, TableName};
 use crate::framing::Framing;
 use crate::pdu::MAX_PDU;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use hilrig_points::Table;
 use hilrig_port::Time;
+use hilrig_wire::random::hash;
 
 use super::Prepared;
 use super::dice::Dice;
@@ -105,6 +106,11 @@ impl Default for ReplyFaults {
 impl ReplyFaults {
     pub fn new(seed: u64) -> Self {
         Self { seed, rules: Vec::new(), next: 0, armed: 0 }
+    }
+
+    /// Those of one of several ports, whose name makes them independent of those of the others.
+    pub fn of_port(seed: u64, port: &str) -> Self {
+        Self::new(seed ^ hash(port))
     }
 
     /// Puts a rule behind the others, armed unless it says otherwise; one of the same name is replaced in its place.

@@ -114,7 +114,7 @@ impl Model {
     /// The faults of its file for one port, whose name makes them independent of those of other ports. They count from
     /// `now`.
     pub fn reply_faults(&self, port: &str, framing: Framing, now: Time) -> ReplyFaults {
-        let mut faults = ReplyFaults::new(self.seed ^ hash(port));
+        let mut faults = ReplyFaults::of_port(self.seed, port);
         for rule in &self.faults {
             if rule.fits(framing) && rule.port().is_none_or(|name| name == port) {
                 let _ = faults.arm(now, rule.clone());
@@ -149,9 +149,4 @@ impl Model {
         self.telegrams.iter_mut().for_each(|t| t.port = moved(t.port));
         self.ports = places.iter().map(|i| self.ports[*i].clone()).collect();
     }
-}
-
-/// FNV-1a, so that a name means the same on every machine.
-fn hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
