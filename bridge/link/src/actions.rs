@@ -1,25 +1,10 @@
 //! What the bridge says of its actions: names, help, arguments. Runs nothing.
 
+use hilrig_contract::arg::{choice, float, int, needed, switch, text};
 use hilrig_contract::{ActionDescriptor, ArgDescriptor, ValueKind};
-
-fn text(name: &str, label: &str) -> ArgDescriptor {
-    ArgDescriptor::optional(name, label, ValueKind::text())
-}
 
 fn link(label: &str) -> ArgDescriptor {
     text("link", label)
-}
-
-fn switch(name: &str, label: &str) -> ArgDescriptor {
-    ArgDescriptor::optional(name, label, ValueKind::Bool)
-}
-
-fn float(name: &str, label: &str, min: f64, max: f64) -> ArgDescriptor {
-    ArgDescriptor::optional(name, label, ValueKind::Float { min, max })
-}
-
-fn int(name: &str, label: &str, min: i64, max: i64) -> ArgDescriptor {
-    ArgDescriptor::optional(name, label, ValueKind::Int { min, max })
 }
 
 fn seconds(label: &str) -> ArgDescriptor {
@@ -53,10 +38,10 @@ pub(crate) fn all() -> Vec<ActionDescriptor> {
             .timeout(LONG)
             .read_only(),
         action("link_start", "Start link", "Open one link of the config, also one that is not enabled.")
-            .arg(ArgDescriptor::required("link", "Link", ValueKind::text()))
+            .arg(needed("link", "Link"))
             .exclusive(),
         action("link_stop", "Stop link", "Close one link; the others go on.")
-            .arg(ArgDescriptor::required("link", "Link", ValueKind::text()))
+            .arg(needed("link", "Link"))
             .exclusive(),
         action(
             "pair_create",
@@ -70,7 +55,7 @@ pub(crate) fn all() -> Vec<ActionDescriptor> {
         .arg(switch("shim", "Serve programs that use the preload library"))
         .exclusive(),
         action("pair_remove", "Remove pair", "Take a pair away that pair_create has made.")
-            .arg(ArgDescriptor::required("name", "Name", ValueKind::text()))
+            .arg(needed("name", "Name"))
             .exclusive(),
         action(
             "capture_start",
@@ -81,9 +66,7 @@ pub(crate) fn all() -> Vec<ActionDescriptor> {
         .arg(text("file", "File or FIFO; relative to captures/ of the root"))
         .arg(text("format", "rtac, or pdu:DISSECTOR as in pdu:mbrtu").default("rtac"))
         .arg(text("framing", "raw, silence, silence:2ms or terminator:0d0a").default("raw"))
-        .arg(
-            ArgDescriptor::optional("points", "Points", ValueKind::choice(["out", "in", "both"])).default("out"),
-        )
+        .arg(choice("points", "Points", ["out", "in", "both"]).default("out"))
         .arg(float("rotateMegabytes", "New file at this size", 0.001, 1e9).unit("MB"))
         .arg(float("rotateSeconds", "New file after this time", 0.1, 1e9).unit("s"))
         .arg(int("keep", "Files to keep", 1, 1_000_000)),
@@ -94,11 +77,7 @@ pub(crate) fn all() -> Vec<ActionDescriptor> {
             "Arm fault",
             "Arm a fault rule on a link that is up; its firings are counted from now on.",
         )
-        .arg(ArgDescriptor::required(
-            "rule",
-            "Rule as JSON or TOML, or the id of one in the config",
-            ValueKind::text(),
-        ))
+        .arg(needed("rule", "Rule as JSON or TOML, or the id of one in the config"))
         .arg(link("Link; may be left out when only one is up")),
         action("fault_clear", "Clear faults", "Rules fire no more; what they did stays in the account.")
             .arg(text("rule", "Id of the rule; empty for all"))
@@ -111,23 +90,16 @@ pub(crate) fn all() -> Vec<ActionDescriptor> {
             "Replay",
             "Send a capture again with its own timing; with expect, compare what comes back. The job ends with the replay.",
         )
-        .arg(ArgDescriptor::required("file", "Capture; relative to captures/ of the root", ValueKind::text()))
+        .arg(needed("file", "Capture; relative to captures/ of the root"))
         .arg(text("port", "Port URL to send to"))
         .arg(text("to", "Instead of a port: the far end of LINK.a or LINK.b"))
-        .arg(
-            ArgDescriptor::optional("only", "Only what this side sent", ValueKind::choice(["both", "a", "b"]))
-                .default("both"),
-        )
+        .arg(choice("only", "Only what this side sent", ["both", "a", "b"]).default("both"))
         .arg(float("speed", "Speed; 0 for as fast as the line takes it", 0.0, 1e6).default(1.0))
         .arg(switch("expect", "Expect the other side's bytes").default(false))
         .arg(link("Link within the capture"))
         .timeout(LONG),
         action("line_set", "Set lines", "Set modem lines in one step: DTR and RTS of a device, or what an application sees.")
-            .arg(ArgDescriptor::required(
-                "port",
-                &format!("{SIDE}, and what to set: main.b dtr=on rts=off"),
-                ValueKind::text(),
-            ))
+            .arg(needed("port", &format!("{SIDE}, and what to set: main.b dtr=on rts=off")))
             .arg(switch("dtr", "DTR"))
             .arg(switch("rts", "RTS"))
             .arg(switch("cts", "CTS"))
@@ -135,7 +107,7 @@ pub(crate) fn all() -> Vec<ActionDescriptor> {
             .arg(switch("dcd", "DCD"))
             .arg(switch("ri", "RI")),
         action("send_break", "Send break", "Hold a line in break for a time.")
-            .arg(ArgDescriptor::required("port", SIDE, ValueKind::text()))
+            .arg(needed("port", SIDE))
             .arg(int("milliseconds", "Length", 1, 10_000).default(250).unit("ms")),
         action("port_list", "List ports", "The serial ports of this machine and who holds them.").read_only(),
         action("rig_list", "List rigs", "The rigs that run_start can run.").read_only(),

@@ -5,6 +5,7 @@
 
 mod action;
 mod app;
+pub mod arg;
 mod config;
 mod error;
 mod value;

@@ -1,35 +1,19 @@
 //! The actions of the app as consoles list them. What they do is in the modules beside.
 
+use hilrig_contract::arg::{choice, float, int, needed, text};
 use hilrig_contract::{ActionDescriptor, ArgDescriptor, ValueKind};
 
 use super::config::{PLACE, SETTING};
 
-fn text(name: &str, label: &str) -> ArgDescriptor {
-    ArgDescriptor::optional(name, label, ValueKind::text())
-}
-
-fn needed(name: &str, label: &str) -> ArgDescriptor {
-    ArgDescriptor::required(name, label, ValueKind::text())
-}
-
-fn action(name: &str, label: &str, help: &str) -> ActionDescriptor {
-    ActionDescriptor::new(name, label, help)
-}
-
 fn seed() -> ArgDescriptor {
-    ArgDescriptor::optional("seed", "Seed, in place of the model's", ValueKind::Int { min: 0, max: i64::MAX })
+    int("seed", "Seed, in place of the model's", 0, i64::MAX)
 }
 
 pub(super) fn all() -> Vec<ActionDescriptor> {
     let pattern = |pattern| ValueKind::Text { pattern: Some(pattern) };
-    let unit = || {
-        ArgDescriptor::optional(
-            "unit",
-            "Unit id; the first unit if left out",
-            ValueKind::Int { min: 1, max: 247 },
-        )
-    };
+    let unit = || int("unit", "Unit id; the first unit if left out", 1, 247);
     let [start, stop] = ActionDescriptor::run_pair();
+    let action = ActionDescriptor::new;
     vec![
         start.arg(text("scenario", "Model file in the root; left out, the one of the config")).arg(seed()),
         stop,
@@ -57,16 +41,12 @@ pub(super) fn all() -> Vec<ActionDescriptor> {
             .arg(needed("set", "As pump.speed=12.5; several are separated by blanks")),
         action("point_ramp", "Ramp a point", "Move a point to a value in even steps.")
             .arg(needed("ramp", "As pump.speed=50"))
-            .arg(
-                ArgDescriptor::optional("seconds", "Duration", ValueKind::Float { min: 0.0, max: 86_400.0 })
-                    .default(10.0)
-                    .unit("s"),
-            ),
+            .arg(float("seconds", "Duration", 0.0, 86_400.0).default(10.0).unit("s")),
         action("point_release", "Release points", "Let the signals of points go on that were set.")
             .arg(text("points", "Names or patterns; left out, all")),
         action("register_get", "Read cells", "Raw values of a unit, from a place on.")
             .arg(ArgDescriptor::optional("at", "Place", pattern(PLACE)).default("holding:0"))
-            .arg(ArgDescriptor::optional("count", "How many", ValueKind::Int { min: 1, max: 2000 }).default(1))
+            .arg(int("count", "How many", 1, 2000).default(1))
             .arg(unit())
             .read_only(),
         action("register_set", "Set cells", "Sets raw values of a unit, inputs too.")
@@ -98,12 +78,8 @@ pub(super) fn all() -> Vec<ActionDescriptor> {
             "Listen on a line without sending: pair requests with replies, count them, and learn which addresses are asked for.",
         )
         .arg(needed("port", "Port URL"))
-        .arg(ArgDescriptor::optional("framing", "Framing", ValueKind::choice(["rtu", "ascii"])).default("rtu"))
-        .arg(
-            ArgDescriptor::optional("baud", "Speed", ValueKind::Int { min: 50, max: 20_000_000 })
-                .default(19200)
-                .unit("baud"),
-        )
+        .arg(choice("framing", "Framing", ["rtu", "ascii"]).default("rtu"))
+        .arg(int("baud", "Speed", 50, 20_000_000).default(19200).unit("baud"))
         .arg(text("format", "Characters").default("8E1")),
         action(
             "sniff_stop",
@@ -123,7 +99,7 @@ pub(super) fn all() -> Vec<ActionDescriptor> {
         )
         .arg(text("points", "Names or patterns; what masters write is told in any case"))
         .arg(text("frames", "off, all, errors, or a number N for each N-th").default("off"))
-        .arg(ArgDescriptor::optional("unit", "Frames of this unit only", ValueKind::Int { min: 0, max: 255 }))
+        .arg(int("unit", "Frames of this unit only", 0, 255))
         .arg(text("port", "Frames of this port only")),
     ]
 }
