@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hilrig_contract::{
-    App, AppSpec, AppStatus, Call, ConfigKey, ContractError, ErrorCode, Job, RunIdentity, ValueKind,
+    App, AppSpec, AppStatus, Call, ConfigKey, ContractError, ErrorCode, Job, RunIdentity, ValueKind, object,
 };
 use hilrig_port::{PortUrl, Runtime};
 use hilrig_record::RunInfo;
@@ -458,13 +458,6 @@ impl Totals {
 
 pub(crate) fn failed(e: LinkError) -> ContractError {
     ContractError::failed(e.to_string())
-}
-
-pub(crate) fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
 }
 
 #[cfg(test)]

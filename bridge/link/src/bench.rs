@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use hilrig_contract::{Call, ContractError, Job};
+use hilrig_contract::{Call, ContractError, Job, object};
 use serde_json::{Map, Value, json};
 
-use crate::app::{BridgeApp, Outcome, failed, object};
+use crate::app::{BridgeApp, Outcome, failed};
 use crate::{capture_actions, config, refuse_real_ports};
 
 /// A rig knows no end without a time; a pair run until `run_stop` has this one.

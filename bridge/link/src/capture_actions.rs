@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use hilrig_capture::CaptureSpec;
-use hilrig_contract::{Call, ContractError};
+use hilrig_contract::{Call, ContractError, object};
 use serde_json::json;
 
 use crate::CaptureRow;
-use crate::app::{BridgeApp, Outcome, failed, object};
+use crate::app::{BridgeApp, Outcome, failed};
 
 /// Where captures of an installation are.
 pub(crate) fn folder(root: &Path) -> PathBuf {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use hilrig_contract::{Call, ContractError, Job};
+use hilrig_contract::{Call, ContractError, Job, object};
 use hilrig_wire::{FaultRule, LinkCore, RuleReport};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::app::{BridgeApp, Outcome, failed, object};
+use crate::app::{BridgeApp, Outcome, failed};
 use crate::live::Live;
 use crate::{LinkSet, config};
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hilrig_contract::{Call, ContractError, ValueKind, coerce};
+use hilrig_contract::{Call, ContractError, ValueKind, coerce, object};
 use hilrig_port::Lines;
 use serde_json::{Value, json};
 
 use crate::LinkSet;
-use crate::app::{BridgeApp, Outcome, failed, object};
+use crate::app::{BridgeApp, Outcome, failed};
 use crate::live::{Live, side_name};
 
 const LINES: [(&str, Lines); 6] = [

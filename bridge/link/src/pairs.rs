@@ -1,11 +1,11 @@
 //! The actions that open and close single links and virtual pairs while a run is up, or as a run of their own.
 
-use hilrig_contract::{Call, ContractError};
+use hilrig_contract::{Call, ContractError, object};
 use hilrig_port::PortUrl;
 use hilrig_wire::WireSpec;
 use serde_json::json;
 
-use crate::app::{BridgeApp, Outcome, failed, object};
+use crate::app::{BridgeApp, Outcome, failed};
 use crate::faults::table;
 use crate::{LinkSpec, config};
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hilrig_capture::{Outcome as Played, PlaySpec, Player, Progress, Recording, Side};
-use hilrig_contract::{Call, ContractError};
+use hilrig_contract::{Call, ContractError, object};
 use hilrig_port::{OpenPort, PortUrl, SerialOptions, Shard, StationRef, Time};
 use serde_json::{Value, json};
 
-use crate::app::{BridgeApp, Outcome, object};
+use crate::app::{BridgeApp, Outcome};
 use crate::live::Live;
 use crate::{capture_actions, lines};
 

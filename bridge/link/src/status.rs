@@ -1,10 +1,10 @@
 //! The status of the app `bridge`: flat fields and tables, as consoles render them. Reads counters, waits for nobody.
 
-use hilrig_contract::AppStatus;
+use hilrig_contract::{AppStatus, object};
 use serde_json::{Value, json};
 
 use crate::ScenarioState;
-use crate::app::{Run, Totals, Work, object};
+use crate::app::{Run, Totals, Work};
 
 /// Of a run, or of none.
 pub(crate) fn of(run: Option<&Run>, error: &str, last_rig: Option<&ScenarioState>) -> AppStatus {

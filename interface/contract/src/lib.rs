@@ -15,7 +15,7 @@ pub use action::{ActionDescriptor, ArgDescriptor, ArgType, Args};
 pub use app::{App, AppSpec, AppStatus, Call, Job, Publisher, RunIdentity, Stop};
 pub use config::{Check, ConfigKey, ConfigSection, ConfigTree, SectionProblem, ValueKind};
 pub use error::{ContractError, ErrorCode};
-pub use value::coerce;
+pub use value::{coerce, object};
 pub use wire::*;
 
 /// `interfaceName` of the contract.

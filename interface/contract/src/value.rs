@@ -1,7 +1,7 @@
 //! One rule for typed scalars, used for config values and action arguments alike: clients send strings
 //! ("9600", "true", "0.5"), the typed value keeps its type.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::ValueKind;
 
@@ -69,6 +69,14 @@ pub fn coerce(kind: &ValueKind, input: &Value) -> Result<Value, String> {
 fn whole(f: f64) -> Option<i64> {
     // 2^53: every whole f64 below it is exact.
     (f.fract() == 0.0 && f.abs() <= 9_007_199_254_740_992.0).then_some(f as i64)
+}
+
+/// The members of an object written with `json!`.
+pub fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use hilrig_contract::{Args, ContractError, Invoked, Job, JobRecord, JobState, Stop};
+use hilrig_contract::{Args, ContractError, Invoked, Job, JobRecord, JobState, Stop, object};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until};
 
 use crate::events::lock;
 use crate::peer::PeerError;
-use crate::supervisor::{Host, Link, params};
+use crate::supervisor::{Host, Link};
 use crate::{JobHandle, Jobs};
 
 /// Time for a host process to tell a record.
@@ -77,7 +77,7 @@ impl HostedJobs {
     }
 
     fn params(&self, job_id: &str) -> Map<String, Value> {
-        params(json!({"appId": self.app_id, "jobId": job_id}))
+        object(json!({"appId": self.app_id, "jobId": job_id}))
     }
 
     /// Accepts an action: queued from now on.
@@ -139,7 +139,7 @@ impl HostedJobs {
         if job.action() == "run_stop" && !self.host.is_stirring() {
             job.start();
             job.out("no host process runs, so there is nothing to stop");
-            return job.finish(Ok(params(json!({"running": false}))));
+            return job.finish(Ok(object(json!({"running": false}))));
         }
         let host = Arc::clone(&self.host);
         // In a task of its own: a start must not be given up half way.
@@ -279,7 +279,7 @@ impl HostedJobs {
 
     /// Takes over the records of all jobs that are not over here.
     pub(crate) async fn sync_all(&self, link: &Link) {
-        let all = params(json!({"appId": self.app_id}));
+        let all = object(json!({"appId": self.app_id}));
         let Ok(answer) = link.peer().request("action.job.list", all, ACCEPT).await else { return };
         let jobs = answer["jobs"].as_array().map(Vec::as_slice).unwrap_or_default();
         // Newest first in the answer; the other way round they keep their order here.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hilrig_contract::{
     ActionDescriptor, AppInfo, ConfigSet, ConfigView, ContractError, ErrorCode, INTERFACE_NAME,
-    INTERFACE_VERSION, Invoked, Job, JobRecord, JobState, Status, Stop, Topic,
+    INTERFACE_VERSION, Invoked, Job, JobRecord, JobState, Status, Stop, Topic, object,
 };
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout};
@@ -16,7 +16,6 @@ use crate::events::lock;
 use crate::local::blocking;
 use crate::peer::PeerError;
 use crate::stdio_process::{ANSWER, END, Running, StdioProcess};
-use crate::supervisor::params;
 use crate::third_party::{self, Taken};
 use crate::watch::status_event;
 use crate::{Answer, Backend, Bus, Invoke, JobHandle, Jobs, LogTail, Logbook, Root};
@@ -99,7 +98,7 @@ impl StdioApp {
         more: Value,
         take: impl FnOnce(Value) -> Taken<T>,
     ) -> Result<T, ContractError> {
-        let mut all = params(more);
+        let mut all = object(more);
         all.insert("appId".to_owned(), self.id.as_str().into());
         match running.peer.request(method, all, ANSWER).await {
             Ok(answer) => take(answer)
@@ -213,7 +212,7 @@ impl StdioApp {
                 (Some(stop), None) => {
                     told = Some((stop, Instant::now()));
                     pace = POLL.0;
-                    let cancel = params(json!({"appId": self.id, "jobId": id}));
+                    let cancel = object(json!({"appId": self.id, "jobId": id}));
                     if let Err(error) = running.peer.request("action.job.cancel", cancel, END_JOB).await {
                         job.warn(&format!("the app does not cancel: {error}"));
                     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use hilrig_contract::{INTERFACE_VERSION, Ping, Topic};
+use hilrig_contract::{INTERFACE_VERSION, Ping, Topic, object};
 use hilrig_port::Runtime;
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
@@ -270,7 +270,7 @@ impl Host {
         }
         // Topics on demand are asked for only while somebody wants them.
         let topics = [Topic::StatusChanged, Topic::JobChanged, Topic::Log].map(Topic::as_str);
-        peer.request("events.subscribe", params(json!({"topics": topics})), ANSWER)
+        peer.request("events.subscribe", object(json!({"topics": topics})), ANSWER)
             .await
             .map_err(io::Error::other)?;
         Ok((pid, peer, unasked))
@@ -335,7 +335,7 @@ impl Host {
                 }
                 topic = self.bus.until_one_wanted(&unasked_for) => {
                     unasked_for.retain(|t| *t != topic);
-                    let topics = params(json!({"topics": [topic]}));
+                    let topics = object(json!({"topics": [topic]}));
                     let _ = peer.request("events.subscribe", topics, ANSWER).await;
                     continue;
                 }
@@ -354,7 +354,7 @@ impl Host {
                     let on_demand = Topic::ON_DEMAND.contains(&topic) && !unasked_for.contains(&topic);
                     if on_demand && !self.bus.wanted(topic) {
                         unasked_for.push(topic);
-                        let topics = crate::supervisor::params(json!({"topics": [topic]}));
+                        let topics = object(json!({"topics": [topic]}));
                         let _ = peer.request("events.unsubscribe", topics, ANSWER).await;
                     }
                     let lost = params.remove("dropped").and_then(|d| d.as_u64()).unwrap_or(dropped);
@@ -461,13 +461,5 @@ impl std::fmt::Debug for Host {
 impl Link {
     fn new(process: Process, peer: Peer) -> Self {
         Self(Arc::new(LinkInner { process, peer: watch::Sender::new(peer), ended: watch::Sender::new(None) }))
-    }
-}
-
-/// The members of an object written with `json!`.
-pub(crate) fn params(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hilrig_contract::{
     ActionDescriptor, App, AppSpec, AppStatus, ArgDescriptor, Call, ConfigKey, ContractError, JobRecord,
-    JobState, RunIdentity, ValueKind,
+    JobState, RunIdentity, ValueKind, object,
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -72,10 +72,6 @@ impl FakeApp {
             panic_in_status: AtomicBool::new(false),
         })
     }
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    value.as_object().cloned().unwrap_or_default()
 }
 
 impl App for FakeApp {

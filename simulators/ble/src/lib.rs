@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hilrig_contract::{
-    ActionDescriptor, App, AppSpec, AppStatus, Call, ConfigKey, ContractError, ErrorCode, ValueKind,
+    ActionDescriptor, App, AppSpec, AppStatus, Call, ConfigKey, ContractError, ErrorCode, ValueKind, object,
 };
 use serde_json::{Map, Value, json};
 
@@ -49,15 +49,13 @@ impl App for BleApp {
     }
 
     fn status(&self) -> AppStatus {
-        let Value::Object(fields) = json!({
+        let fields = json!({
             "state": "stopped",
             "bleTransportActive": false,
             "processRunningDisplay": "False",
             "scenario": {},
-        }) else {
-            return AppStatus::default();
-        };
-        AppStatus { fields, ..AppStatus::default() }
+        });
+        AppStatus { fields: object(fields), ..AppStatus::default() }
     }
 
     fn invoke(&self, call: Call<'_>) -> Result<Map<String, Value>, ContractError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hilrig_contract::{Call, ContractError};
+use hilrig_contract::{Call, ContractError, object};
 use hilrig_points::Value as PointValue;
 use hilrig_points::{Plant, Table};
 use hilrig_port::PortUrl;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::config::{load, place, setting};
 use super::events::{Frames, Selection};
-use super::{Outcome, PlcApp, failed, lock, object, seed, state_file};
+use super::{Outcome, PlcApp, failed, lock, seed, state_file};
 use crate::model::PortPlan;
 
 impl PlcApp {

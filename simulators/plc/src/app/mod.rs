@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hilrig_contract::{App, AppSpec, AppStatus, Call, ContractError, ErrorCode, Publisher, RunIdentity};
+use hilrig_contract::{
+    App, AppSpec, AppStatus, Call, ContractError, ErrorCode, Publisher, RunIdentity, object,
+};
 use hilrig_port::Runtime;
 use serde_json::{Map, Value, json};
 
@@ -65,13 +67,6 @@ struct Live {
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
 }
 
 fn failed(error: RunError) -> ContractError {

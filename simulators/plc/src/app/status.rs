@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use hilrig_contract::{AppStatus, RunIdentity};
+use hilrig_contract::{AppStatus, RunIdentity, object};
 use serde_json::{Value, json};
 
-use super::object;
 use crate::model::Role;
 use crate::run::{PortRun, Run};
 
