@@ -1,13 +1,16 @@
 //! Stations and conduits on simulated time: who is called when, with what, and that every byte is accounted for.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::adds_up;
 use hilrig_port::{
-    Account, Conduit, Direction, Happened, LineEvent, LinkSnapshot, Note, Out, PortError, PortState, Signal,
-    Station, Time, Tx, VirtualShard,
+    Account, Conduit, Direction, Happened, LineEvent, Note, Out, PortError, PortState, Signal, Station, Time,
+    Tx, VirtualShard,
 };
 use hilrig_tests::{Counting, allocator_calls};
 
@@ -151,13 +154,6 @@ impl Conduit for Slow {
 
     fn note(&mut self) -> Option<Note> {
         None
-    }
-}
-
-fn adds_up(link: &LinkSnapshot) {
-    for d in &link.directions {
-        let gone = d.bytes_out + d.fault_bytes + d.discarded_bytes + d.pending;
-        assert_eq!(d.bytes_in + d.inserted_bytes, gone, "{d:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hilrig_port::{Events, Happened, OpenPort, PortStats, PortUrl, Runtime, Shard};
+use hilrig_port::{Events, Happened, LinkSnapshot, OpenPort, PortStats, PortUrl, Runtime, Shard};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -39,6 +39,15 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < until, "never: {what}");
         std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Each byte is somewhere.
+#[track_caller]
+pub fn adds_up(link: &LinkSnapshot) {
+    for d in &link.directions {
+        let gone = d.bytes_out + d.fault_bytes + d.discarded_bytes + d.pending;
+        assert_eq!(d.bytes_in + d.inserted_bytes, gone, "{d:?}");
     }
 }
 
