@@ -8,7 +8,7 @@ mod events;
 mod status;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hilrig_contract::{
@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use self::events::{Selection, Teller};
 use crate::model::Model;
-use crate::run::{Run, RunError, RunOptions, state_file};
+use crate::run::{Run, RunError, RunOptions, lock, state_file};
 
 type Outcome = Result<Map<String, Value>, ContractError>;
 
@@ -63,10 +63,6 @@ struct Live {
     run: Arc<Run>,
     /// Ends before the run does.
     teller: Option<Teller>,
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(error: RunError) -> ContractError {

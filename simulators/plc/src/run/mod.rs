@@ -116,7 +116,7 @@ pub(crate) enum Core {
     Telegram { seat: StationRef, stats: Arc<TelegramStats>, seen: Mutex<hilrig_telegram::FrameReader> },
 }
 
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
