@@ -45,6 +45,8 @@ pub enum PortError {
     ShardGone { shard: String },
     #[error("{port}: the station or link is no longer there")]
     Gone { port: String },
+    #[error("{port}: something is replayed there already; wait for its end or stop it")]
+    Guest { port: String },
     #[error("{port}: holds another type than asked for ({asked})")]
     WrongType { port: String, asked: &'static str },
 }

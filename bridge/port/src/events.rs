@@ -15,11 +15,11 @@ use crate::{CharError, LineSettings, Lines, Note, Time};
 /// Events that wait for their reader at most.
 const CAPACITY: usize = 1024;
 
-/// Something happened to a link.
+/// Something happened to a link, or to the port of a station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     pub at: Time,
-    /// [`Link::id`](crate::Link::id).
+    /// [`Link::id`](crate::Link::id), or [`SeatRef::id`](crate::SeatRef::id) of which only `Lost` and `TapLost` are told.
     pub link: u64,
     /// 0 for A, 1 for B: the port it happened to. A fault is at the side that receives.
     pub side: usize,

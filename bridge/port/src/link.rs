@@ -18,7 +18,7 @@ use crate::stats::Moved;
 use crate::{Account, Conduit, Direction, LinkStats, Signal, Tap, TapKind, TapRecord, Time};
 
 pub use tapping::TapPoints;
-use tapping::Tapping;
+pub(crate) use tapping::Tapping;
 
 /// How modem lines cross a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -120,7 +120,7 @@ impl LinkUnit {
             ports,
             conduit: None,
             routing: lines,
-            tap: Tapping { tap, points: tap_points, losing: false },
+            tap: Tapping::new(tap, tap_points),
             stats,
             flows: [Flow::new(), Flow::new()],
             breaks: [None, None],

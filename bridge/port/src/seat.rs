@@ -1,14 +1,22 @@
 //! The end of a line in a shard, and the core that sits there: what it reads goes to the core, what the core wants sent
 //! is written, and comings, goings and deadlines are told. Does not know what the core is.
 
+mod control;
+mod guest;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::events::{Event, Happened};
 use crate::histogram::AtomicHistogram;
 use crate::line::{Buffer, CHUNK, Piece};
+use crate::link::Tapping;
 use crate::port::{Change, Input, Port, Presence};
 use crate::set::Set;
-use crate::{LineEvent, Station, Time, Tx};
+use crate::{LineEvent, Lines, SeatOptions, Signal, Station, TapKind, TapPoints, TapRecord, Time, Tx};
+
+pub(crate) use control::End;
+use guest::Guest;
 
 /// A protocol core at the end of a port.
 pub(crate) struct Seat<S: ?Sized> {
@@ -19,10 +27,15 @@ pub(crate) struct Seat<S: ?Sized> {
     tx: Tx,
     /// Away only while the station reads it.
     buffer: Option<Box<Buffer>>,
-    pub(crate) deadline: Option<Time>,
+    deadline: Option<Time>,
     pub(crate) lateness: Arc<AtomicHistogram>,
     /// Why it is not called any more.
     pub(crate) failed: Option<String>,
+    /// What events call it, and which port of its unit this is.
+    at: (u64, usize),
+    tap: Tapping,
+    /// Who else speaks here for a while.
+    guest: Option<Guest>,
 }
 
 impl<S: ?Sized> std::fmt::Debug for Seat<S> {
@@ -35,10 +48,18 @@ impl<S: ?Sized> std::fmt::Debug for Seat<S> {
 }
 
 impl<S: Station + ?Sized> Seat<S> {
-    pub(crate) fn new(port: Port, station: Box<S>, what: &'static str) -> Self {
+    pub(crate) fn new(
+        port: Port,
+        station: Box<S>,
+        what: &'static str,
+        at: (u64, usize),
+        options: SeatOptions,
+    ) -> Self {
         let buffer = Some(Box::new([0; 1 + CHUNK]));
         let (tx, lateness) = (Tx::default(), Arc::default());
-        Self { port, station, what, tx, buffer, deadline: None, lateness, failed: None }
+        let (deadline, failed, guest) = (None, None, None);
+        let tap = Tapping::new(options.tap, options.tap_points);
+        Self { port, station, what, tx, buffer, deadline, lateness, failed, at, tap, guest }
     }
 
     /// Asks the core for the first time, and tells it that its line is there, if it is.
@@ -56,30 +77,59 @@ impl<S: Station + ?Sized> Seat<S> {
         let result = self.call(set, f)?;
         self.flush(set);
         while let Some(signal) = self.call(set, |station, _| station.take_signal())? {
-            self.port.apply(&signal);
-            // A line with its own framing says it among its bytes.
-            if self.port.presence() == Presence::Here && self.port.wants_flush() {
-                let change = self.port.flush(set);
-                if change != Change::None {
-                    self.on_change(change, set);
-                }
-            }
+            self.signal(&signal, set);
         }
         // Asked for last: sending may have told the station that the line is gone.
         self.deadline = self.call(set, |station, _| station.deadline())?;
         Some(result)
     }
 
+    /// Does to the line what a core wants.
+    fn signal(&mut self, signal: &Signal, set: &mut Set) {
+        let before = self.port.lines();
+        if self.port.apply(signal).is_some() && *signal == Signal::Break(true) {
+            self.note(TapKind::BreakOut, 0, set);
+        }
+        if self.port.lines() != before {
+            self.note(TapKind::Lines, 0, set);
+        }
+        // A line with its own framing says it among its bytes.
+        if self.port.presence() == Presence::Here && self.port.wants_flush() {
+            let change = self.port.flush(set);
+            if change != Change::None {
+                self.on_change(change, set);
+            }
+        }
+    }
+
+    /// Tells the tap of something beside bytes.
+    fn note(&mut self, kind: TapKind, value: u64, set: &mut Set) {
+        if self.tap.tap.is_some() {
+            let (at, lines) = (Time::now(), self.port.lines());
+            let record = TapRecord { at, kind, side: 0, lines, value, bytes: &[] };
+            self.tap.record(record, self.at.0, set);
+        }
+    }
+
+    /// When somebody here wants to be called.
+    pub(crate) fn due(&self) -> Option<Time> {
+        let own = self.deadline.filter(|_| !self.is_guest_alone());
+        own.into_iter().chain(self.guest.as_ref().and_then(|guest| guest.deadline)).min()
+    }
+
     /// Calls the core if its deadline has come, and notes how late that is.
     pub(crate) fn on_deadline(&mut self, set: &mut Set) {
-        let Some(deadline) = self.deadline else { return };
+        if self.due().is_none() {
+            return;
+        }
         // Others may have been called since the shard found that something is due.
         let now = Time::now();
-        if deadline <= now {
+        if let Some(deadline) = self.deadline.filter(|at| *at <= now && !self.is_guest_alone()) {
             self.lateness.record(now.0 - deadline.0);
             self.greet(set);
             self.drive(set, |station, tx| station.on_deadline(now, tx));
         }
+        self.guest_deadline(now, set);
     }
 
     /// A station hears that its line was opened before it says something to whoever opened it.
@@ -111,6 +161,8 @@ impl<S: Station + ?Sized> Seat<S> {
                 self.tx.clear();
                 self.port.give_up(set, why.clone());
                 self.failed = Some(why);
+                let now = Time::now();
+                self.drive_guest(set, |guest, tx| guest.on_line(now, LineEvent::Lost, tx));
                 None
             }
         }
@@ -129,17 +181,24 @@ impl<S: Station + ?Sized> Seat<S> {
                             Piece::Bytes(bytes) if bytes.is_empty() => {}
                             Piece::Bytes(bytes) => {
                                 let bytes = &buffer[bytes];
-                                self.drive(set, |station, tx| station.on_bytes(now, bytes, tx));
+                                if self.tap.taps(TapPoints::In) {
+                                    let record = heard(now, self.port.lines(), bytes);
+                                    self.tap.record(record, self.at.0, set);
+                                }
+                                if !self.is_guest_alone() {
+                                    self.drive(set, |station, tx| station.on_bytes(now, bytes, tx));
+                                }
+                                self.drive_guest(set, |guest, tx| guest.on_bytes(now, bytes, tx));
                             }
-                            Piece::Signal(signal) => self.on_signal(signal),
+                            Piece::Signal(signal) => self.on_signal(signal, set),
                             Piece::End => break,
                         }
                     }
                 }
                 Input::Signals(signals) => {
-                    signals.into_iter().flatten().for_each(|s| self.on_signal(s));
+                    signals.into_iter().flatten().for_each(|s| self.on_signal(s, set));
                     while let Some(signal) = self.port.line.aside() {
-                        self.on_signal(signal);
+                        self.on_signal(signal, set);
                     }
                 }
                 Input::Change(change) => ended = change,
@@ -159,14 +218,20 @@ impl<S: Station + ?Sized> Seat<S> {
     }
 
     /// A station speaks in bytes: an application at its line is answered what it asked for.
-    fn on_signal(&mut self, signal: crate::Signal) {
-        self.port.learn(&signal);
+    fn on_signal(&mut self, signal: Signal, set: &mut Set) {
+        let news = self.port.learn(&signal);
+        match signal {
+            Signal::Lines(_) if news => self.note(TapKind::Lines, 0, set),
+            Signal::Break(true) => self.note(TapKind::BreakIn, 0, set),
+            Signal::Error(error) => self.note(TapKind::Error(error), 0, set),
+            _ => {}
+        }
         self.port.line.answer(&signal);
     }
 
     pub(crate) fn on_port_deadline(&mut self, now: Time, set: &mut Set) {
         while let Some(signal) = self.port.on_deadline(now, set) {
-            self.on_signal(signal);
+            self.on_signal(signal, set);
         }
         let change = self.port.flush(set);
         self.on_change(change, set);
@@ -184,12 +249,15 @@ impl<S: Station + ?Sized> Seat<S> {
             self.tell(change, set);
         }
         if self.port.presence() != Presence::Here {
-            self.port.stats.discarded_bytes.add(self.tx.pending().len() as u64);
-            self.tx.clear();
+            self.discard(set);
         }
         let mut change = Change::None;
         if !self.tx.pending().is_empty() {
             let (n, then) = self.port.output(self.tx.pending(), set);
+            if n > 0 && self.tap.taps(TapPoints::Out) {
+                let said = heard(Time::now(), self.port.lines(), &self.tx.pending()[..n]);
+                self.tap.record(TapRecord { kind: TapKind::Out, ..said }, self.at.0, set);
+            }
             self.tx.advance(n);
             change = then;
         }
@@ -220,12 +288,34 @@ impl<S: Station + ?Sized> Seat<S> {
             Change::Lost => LineEvent::Lost,
         };
         if change != Change::Came {
-            self.port.stats.discarded_bytes.add(self.tx.pending().len() as u64);
-            self.tx.clear();
+            self.discard(set);
         }
         let now = Time::now();
-        self.drive(set, |station, tx| station.on_line(now, event, tx));
+        if change == Change::Lost {
+            self.note(TapKind::Gone, 0, set);
+            let (link, side) = self.at;
+            set.news.post(Event { at: now, link, side, what: Happened::Lost });
+        }
+        if !self.is_guest_alone() {
+            self.drive(set, |station, tx| station.on_line(now, event, tx));
+        }
+        self.drive_guest(set, |guest, tx| guest.on_line(now, event, tx));
     }
+
+    /// What is to be sent reaches nobody.
+    fn discard(&mut self, set: &mut Set) {
+        let n = self.tx.pending().len() as u64;
+        if n > 0 {
+            self.port.stats.discarded_bytes.add(n);
+            self.tx.clear();
+            self.note(TapKind::Discarded, n, set);
+        }
+    }
+}
+
+/// Bytes of a line, as its tap records them. A station's line is side A: it is the only one.
+fn heard(at: Time, lines: Lines, bytes: &[u8]) -> TapRecord<'_> {
+    TapRecord { at, kind: TapKind::In, side: 0, lines, value: 0, bytes }
 }
 
 /// Runs a core's code so that its panic is a reason, not the end of the shard.

@@ -14,7 +14,9 @@ use crate::port::Port;
 use crate::seat::{Seat, guard};
 use crate::server::Wish;
 use crate::set::{EventFlags, Set, UNITS_MAX};
-use crate::{Caller, Calls, LineEvent, OpenPort, Policy, PortError, PortState, Server, Station, Time, Tx};
+use crate::{
+    Caller, Calls, LineEvent, OpenPort, Policy, PortError, PortState, SeatOptions, Server, Station, Time, Tx,
+};
 
 /// One read of a caller: room for any frame of a request. What one read can ask for bounds what may wait for a caller.
 const CHUNK: usize = 1024;
@@ -76,13 +78,15 @@ impl ServerUnit {
         listener: OpenPort,
         line: Option<OpenPort>,
         server: Box<dyn Server>,
+        (id, options): (u64, SeatOptions),
     ) -> Result<Self, PortError> {
         prepare(&listener)?;
         let line = line.unwrap_or_else(|| OpenPort::absent(listener.url(), String::new()));
         let hall = Hall { server, calls: Calls::roomy() };
+        let line = Port::new(line.into_parts(), options.returns);
         Ok(Self {
             listener: Port::new(listener.into_parts(), false),
-            seat: Seat::new(Port::new(line.into_parts(), false), Box::new(hall), "server"),
+            seat: Seat::new(line, Box::new(hall), "server", (id, 1), options),
             callers: Callers::default(),
             buffer: Box::new([0; CHUNK]),
             lingering: VecDeque::new(),
@@ -125,9 +129,14 @@ impl ServerUnit {
     }
 
     /// Something of the line behind.
-    pub(crate) fn with_line(&mut self, set: &mut Set, f: impl FnOnce(&mut Seat<Hall>, &mut Set)) {
-        f(&mut self.seat, set);
+    pub(crate) fn with_line<R>(
+        &mut self,
+        set: &mut Set,
+        f: impl FnOnce(&mut Seat<Hall>, &mut Set) -> R,
+    ) -> R {
+        let result = f(&mut self.seat, set);
         self.settle(set);
+        result
     }
 
     /// Runs the core, and does what it wants.
@@ -311,7 +320,7 @@ impl ServerUnit {
     pub(crate) fn deadline(&self) -> Option<Time> {
         let ports = [self.listener.deadline(), self.seat.port.deadline()];
         let lingering = self.lingering.front().map(|l| l.0);
-        ports.into_iter().chain([self.seat.deadline, lingering]).flatten().min()
+        ports.into_iter().chain([self.seat.due(), lingering]).flatten().min()
     }
 
     pub(crate) fn on_port_deadline(&mut self, side: usize, now: Time, set: &mut Set) {

@@ -1,6 +1,9 @@
 //! The control side of a shard: starts the thread, hands it ports, asks it questions. All waiting, allocating
 //! and freeing is done here, on the caller's thread.
 
+mod seats;
+mod visits;
+
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +28,9 @@ use crate::{
     Calls, Conduit, Granted, Histogram, Lines, LinkOptions, LinkSnapshot, LinkStats, OpenPort, PortError,
     PortStats, RealTime, Server, Station, Tap, TapPoints, Time, Tx, realtime,
 };
+
+pub use seats::{SeatOptions, SeatRef};
+pub use visits::Visits;
 
 /// Never the same twice in a process, so that a handle of one shard means nothing to another.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -271,10 +277,20 @@ impl Shard {
 
     /// Puts a station at the end of a port. Told `Opened` at once if the line is there.
     pub fn add_station(&self, port: OpenPort, station: Box<dyn Station>) -> Result<StationRef, PortError> {
-        let port = Port::new(port.into_parts(), false);
+        self.add_station_with(port, station, SeatOptions::default())
+    }
+
+    /// The same with more wishes.
+    pub fn add_station_with(
+        &self,
+        port: OpenPort,
+        station: Box<dyn Station>,
+        options: SeatOptions,
+    ) -> Result<StationRef, PortError> {
+        let port = Port::new(port.into_parts(), options.returns);
         let (name, stats) = (port.name.clone(), port.stats.clone());
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat::new(port, station, "station");
+        let seat = Seat::new(port, station, "station", (id, 0), options);
         let lateness = seat.lateness.clone();
         self.add(id, Unit::Station(Box::new(seat)))?;
         Ok(StationRef { id, name, port: stats, lateness })
@@ -289,12 +305,23 @@ impl Shard {
         line: Option<OpenPort>,
         server: Box<dyn Server>,
     ) -> Result<ServerRef, PortError> {
+        self.add_server_with(listener, line, server, SeatOptions::default())
+    }
+
+    /// The same with more wishes, for the line behind it.
+    pub fn add_server_with(
+        &self,
+        listener: OpenPort,
+        line: Option<OpenPort>,
+        server: Box<dyn Server>,
+        options: SeatOptions,
+    ) -> Result<ServerRef, PortError> {
         let (name, port) = (listener.url().to_string(), listener.stats());
         let behind = line.as_ref().map(OpenPort::stats);
-        let unit = ServerUnit::new(listener, line, server)?;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let unit = ServerUnit::new(listener, line, server, (id, options))?;
         let lateness = unit.seat().lateness.clone();
         raise_descriptors();
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         self.add(id, Unit::Server(Box::new(unit)))?;
         Ok(ServerRef { id, name, port, line: behind, lateness })
     }

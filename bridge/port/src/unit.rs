@@ -3,7 +3,7 @@
 
 use crate::link::LinkUnit;
 use crate::port::{Change, Port, Presence};
-use crate::seat::Seat;
+use crate::seat::{End, Seat};
 use crate::server_unit::ServerUnit;
 use crate::set::{EventFlags, Set};
 use crate::{PortError, Station, Time};
@@ -56,6 +56,15 @@ impl Unit {
         }
         if let Self::Server(server) = self {
             server.detach(set);
+        }
+    }
+
+    /// The end of its line, if a core sits there.
+    pub(crate) fn end<R>(&mut self, set: &mut Set, f: impl FnOnce(&mut dyn End, &mut Set) -> R) -> Option<R> {
+        match self {
+            Self::Link(_) => None,
+            Self::Station(seat) => Some(f(&mut **seat, set)),
+            Self::Server(server) => Some(server.with_line(set, |seat, set| f(seat, set))),
         }
     }
 
@@ -157,7 +166,7 @@ impl Unit {
     pub(crate) fn deadline(&self) -> Option<Time> {
         match self {
             Self::Link(link) => link.ports.iter().filter_map(Port::deadline).chain(link.deadline()).min(),
-            Self::Station(station) => station.port.deadline().into_iter().chain(station.deadline).min(),
+            Self::Station(station) => station.port.deadline().into_iter().chain(station.due()).min(),
             Self::Server(server) => server.deadline(),
         }
     }

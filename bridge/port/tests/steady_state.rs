@@ -129,6 +129,14 @@ fn drained(mut reader: TapReader) -> std::thread::JoinHandle<u64> {
     })
 }
 
+/// Records what passes at the station from now on.
+fn tap_station(bench: &Bench) -> std::thread::JoinHandle<u64> {
+    let (tap, reader) = tap(1 << 20);
+    let old = bench.shard.set_seat_tap(&bench.station.seat(), Some(tap), TapPoints::Both).unwrap();
+    assert!(old.is_none());
+    drained(reader)
+}
+
 /// Counts are of the process, so that these tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -171,8 +179,10 @@ fn neither_a_tap_nor_a_conduit_makes_the_shard_allocate() {
         tap_points: TapPoints::Both,
         ..LinkOptions::default()
     });
+    let at_station = tap_station(&bench);
     let calls = bench.allocator_calls();
     bench.link_messages(3_000);
+    bench.station_messages(3_000);
     // Faults that fire, and events of them that nobody reads, are nothing special either.
     let faulty = |wire: &mut Wire, _| wire.drop = 20;
     bench.shard.with_conduit(&bench.link, faulty).unwrap();
@@ -188,6 +198,7 @@ fn neither_a_tap_nor_a_conduit_makes_the_shard_allocate() {
     let all: u64 = stats.directions.iter().map(|d| d.bytes_in + d.bytes_out).sum();
     drop(bench);
     assert!(bytes.join().unwrap() >= all, "the tap has recorded less than went through");
+    assert_eq!(at_station.join().unwrap(), 3_000 * 14, "the station's tap");
 }
 
 const N: usize = 2_000;
@@ -210,8 +221,13 @@ fn a_tap_costs_no_system_call_and_a_conduit_that_does_not_wait_none_either() {
         if let Some(calls) = system_calls(bench.shard.thread_id(), || bench.link_messages(N)) {
             check(what, &calls, N as u64);
         }
+        let at_station = tap_station(&bench);
+        if let Some(calls) = system_calls(bench.shard.thread_id(), || bench.station_messages(N)) {
+            check("tap of a station", &calls, N as u64);
+        }
         drop(bench);
         assert!(bytes.join().unwrap() > 0);
+        at_station.join().unwrap();
     }
 }
 

@@ -71,7 +71,7 @@ impl LinkUnit {
     }
 
     pub(crate) fn set_tap(&mut self, tap: Option<Tap>, points: TapPoints) -> Option<Tap> {
-        let old = std::mem::replace(&mut self.tap, Tapping { tap, points, losing: false });
+        let old = std::mem::replace(&mut self.tap, Tapping::new(tap, points));
         old.tap
     }
 

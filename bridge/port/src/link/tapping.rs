@@ -1,29 +1,33 @@
-//! A link's end of its tap: which bytes are recorded, and that a loss of records is told once. Writes no records itself.
+//! The near end of a tap: which bytes are recorded, and that a loss of records is told once. Writes no records itself.
 
 use crate::events::{Event, Happened};
 use crate::set::Set;
 use crate::{Tap, TapRecord};
 
-/// Which bytes of a link its tap records.
+/// Which bytes of a link, or of a station's line, its tap records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TapPoints {
-    /// As they came from the sender.
+    /// As they came from the sender; at a station, what it hears.
     In,
-    /// As the receiver's port took them.
+    /// As the receiver's port took them; at a station, what it says.
     #[default]
     Out,
     Both,
 }
 
-/// The link's end of its tap.
+/// A link's end of its tap, or a station's.
 #[derive(Debug)]
-pub(super) struct Tapping {
+pub(crate) struct Tapping {
     pub tap: Option<Tap>,
     pub points: TapPoints,
-    pub losing: bool,
+    losing: bool,
 }
 
 impl Tapping {
+    pub fn new(tap: Option<Tap>, points: TapPoints) -> Self {
+        Self { tap, points, losing: false }
+    }
+
     pub fn taps(&self, point: TapPoints) -> bool {
         self.tap.is_some() && (self.points == point || self.points == TapPoints::Both)
     }
