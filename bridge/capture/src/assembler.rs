@@ -127,6 +127,8 @@ impl Assembler {
         let link = &mut self.links[place];
         let character = link.info.character();
         link.framers[1 - usize::from(side)][flow as usize].other_spoke(record.at, character);
+        // What this port took came from the other side, too; a station's line has no other port.
+        link.framers[usize::from(side)][1 - flow as usize].other_spoke(record.at, character);
         let framer = &mut link.framers[usize::from(side)][flow as usize];
         let mut made =
             Maker { place, side, flow, points: self.points, ready: &mut self.ready, store: &mut self.store };

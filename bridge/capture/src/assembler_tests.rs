@@ -37,6 +37,25 @@ fn a_frame_holds_back_what_began_after_it() {
 }
 
 #[test]
+fn what_a_station_hears_and_says_on_one_line_parts_each_other() {
+    let (mut a, link) = (Assembler::new(Framing::Silence(None), Points::Both), link());
+    // One character is 1 ms here: the requests come closer than a busy machine's patience, but with an answer between.
+    for (at, kind, bytes) in [
+        (0, TapKind::In, &b"one"[..]),
+        (5, TapKind::Out, b"1"),
+        (10, TapKind::In, b"two"),
+        (15, TapKind::Out, b"2"),
+    ] {
+        a.record(&link, &record(at * MS, kind, 0, bytes));
+    }
+    a.finish();
+    assert_eq!(
+        text(&mut a, None),
+        ["0 0 RxStart one", "5 0 TxStart 1", "10 0 RxStart two", "15 0 TxStart 2"]
+    );
+}
+
+#[test]
 fn records_of_two_links_come_in_order_of_time() {
     let mut a = Assembler::new(Framing::Raw, Points::Both);
     let (one, two) = (link(), link());

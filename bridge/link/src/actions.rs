@@ -2,6 +2,7 @@
 
 use hilrig_contract::arg::{choice, float, int, needed, switch, text};
 use hilrig_contract::{ActionDescriptor, ArgDescriptor, ValueKind};
+use hilrig_record::{capture_action, replay_action};
 
 fn link(label: &str) -> ArgDescriptor {
     text("link", label)
@@ -57,19 +58,16 @@ pub(crate) fn all() -> Vec<ActionDescriptor> {
         action("pair_remove", "Remove pair", "Take a pair away that pair_create has made.")
             .arg(needed("name", "Name"))
             .exclusive(),
-        action(
-            "capture_start",
-            "Start capture",
-            "Write what goes over links to a pcapng file, or live into a FIFO; the job ends when it is up.",
-        )
-        .arg(text("links", "Links, separated by commas; empty for all"))
-        .arg(text("file", "File or FIFO; relative to captures/ of the root"))
-        .arg(text("format", "rtac, or pdu:DISSECTOR as in pdu:mbrtu").default("rtac"))
-        .arg(text("framing", "raw, silence, silence:2ms or terminator:0d0a").default("raw"))
-        .arg(choice("points", "Points", ["out", "in", "both"]).default("out"))
-        .arg(float("rotateMegabytes", "New file at this size", 0.001, 1e9).unit("MB"))
-        .arg(float("rotateSeconds", "New file after this time", 0.1, 1e9).unit("s"))
-        .arg(int("keep", "Files to keep", 1, 1_000_000)),
+        capture_action(
+            action(
+                "capture_start",
+                "Start capture",
+                "Write what goes over links to a pcapng file, or live into a FIFO; the job ends when it is up.",
+            )
+            .arg(text("links", "Links, separated by commas; empty for all")),
+            text("framing", "raw, silence, silence:2ms or terminator:0d0a").default("raw"),
+            "out",
+        ),
         action("capture_stop", "Stop capture", "End captures; the result says what they hold.")
             .arg(text("capture", "Capture: its id or file; empty for all")),
         action(
@@ -85,19 +83,17 @@ pub(crate) fn all() -> Vec<ActionDescriptor> {
         action("fault_list", "List faults", "The rules of all links and what they did.")
             .arg(link("Link; empty for all"))
             .read_only(),
-        action(
-            "replay_start",
-            "Replay",
-            "Send a capture again with its own timing; with expect, compare what comes back. The job ends with the replay.",
-        )
-        .arg(needed("file", "Capture; relative to captures/ of the root"))
-        .arg(text("port", "Port URL to send to"))
-        .arg(text("to", "Instead of a port: the far end of LINK.a or LINK.b"))
-        .arg(choice("only", "Only what this side sent", ["both", "a", "b"]).default("both"))
-        .arg(float("speed", "Speed; 0 for as fast as the line takes it", 0.0, 1e6).default(1.0))
-        .arg(switch("expect", "Expect the other side's bytes").default(false))
-        .arg(link("Link within the capture"))
-        .timeout(LONG),
+        replay_action(
+            action(
+                "replay_start",
+                "Replay",
+                "Send a capture again with its own timing; with expect, compare what comes back. The job ends with the replay.",
+            ),
+            [
+                text("port", "Port URL to send to"),
+                text("to", "Instead of a port: the far end of LINK.a or LINK.b"),
+            ],
+        ),
         action("line_set", "Set lines", "Set modem lines in one step: DTR and RTS of a device, or what an application sees.")
             .arg(needed("port", &format!("{SIDE}, and what to set: main.b dtr=on rts=off")))
             .arg(switch("dtr", "DTR"))

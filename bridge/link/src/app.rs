@@ -8,9 +8,10 @@ use hilrig_contract::{
     App, AppSpec, AppStatus, Call, ConfigKey, ContractError, ErrorCode, Job, RunIdentity, ValueKind, object,
 };
 use hilrig_port::{PortUrl, Runtime};
-use hilrig_record::RunInfo;
+use hilrig_record::{RunInfo, capture_folder, capture_sentence};
 use serde_json::{Map, Value, json};
 
+use crate::links::tapped;
 use crate::{
     LinkError, LinkRow, LinkSet, LinkSpec, Scenario, ScenarioState, Scenarios, actions, bench,
     capture_actions, config, faults, lines, pairs, refuse_real_ports, replay, status,
@@ -245,10 +246,10 @@ impl BridgeApp {
 
     /// Starts the captures that links ask for in their specs.
     fn capture(&self, call: Call<'_>, links: &LinkSet, specs: &[LinkSpec]) -> Result<(), LinkError> {
-        let folder = capture_actions::folder(call.root);
+        let folder = capture_folder(call.root);
         for spec in specs {
             if let Some(capture) = &spec.capture {
-                let row = links.captures().start(&[links.find(&spec.name)?], capture, &folder)?;
+                let row = links.captures().start(&tapped(&[links.find(&spec.name)?]), capture, &folder)?;
                 call.job.out(&format!("link {} is captured to {}", spec.name, row.file));
             }
         }
@@ -258,7 +259,7 @@ impl BridgeApp {
             let text = serde_json::to_string(&call.config.0).unwrap_or_default();
             let info = RunInfo { config: text, ..RunInfo::new("bridge", call.action) };
             let db = call.root.join(call.config.text("record.db"));
-            links.captures().record(&recorded, &db, info)?;
+            links.captures().record(&tapped(&recorded), &db, info)?;
             call.job.out(&format!("{} links are recorded in {}", recorded.len(), db.display()));
         }
         links.captures().begin();
@@ -279,7 +280,7 @@ impl BridgeApp {
                 job.out(&format!("stopped; {} bytes carried, {} lost", totals.out, totals.lost));
                 faults::tell_idle(&faults, job);
                 for capture in &ended.captures {
-                    job.out(&capture_actions::sentence(capture));
+                    job.out(&capture_sentence(capture));
                 }
                 result.insert("traffic".to_owned(), json!(ended.traffic));
                 result.insert("faults".to_owned(), json!(faults));

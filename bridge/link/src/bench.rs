@@ -7,7 +7,7 @@ use hilrig_contract::{Call, ContractError, Job, object};
 use serde_json::{Map, Value, json};
 
 use crate::app::{BridgeApp, Outcome, failed};
-use crate::{capture_actions, config, refuse_real_ports};
+use crate::{config, refuse_real_ports};
 
 /// A rig knows no end without a time; a pair run until `run_stop` has this one.
 const LONGEST_PAIR_RUN: f64 = 86_000.0;
@@ -162,7 +162,7 @@ pub(crate) fn validate(app: &BridgeApp, call: Call<'_>) -> Outcome {
     for name in app.scenarios().names(call.root) {
         check(format!("rig {name}"), app.scenarios().check(call.root, &name).map(|()| "in order".to_owned()));
     }
-    let folder = capture_actions::folder(call.root);
+    let folder = hilrig_record::capture_folder(call.root);
     let made = std::fs::create_dir_all(&folder).map(|()| folder.display().to_string());
     check("captures".to_owned(), made.map_err(|e| format!("{}: {e}", folder.display())));
     if wrong.is_empty() {

@@ -6,7 +6,6 @@ mod actions;
 mod app;
 mod bench;
 mod capture_actions;
-mod captures;
 mod config;
 mod faults;
 mod keeper;
@@ -22,7 +21,7 @@ mod spec;
 mod status;
 
 pub use app::{BridgeApp, spec};
-pub use captures::{CaptureRow, Captures};
+pub use hilrig_record::{CaptureRow, Captures};
 pub use links::{Ended, LinkError, LinkSet, refuse_real_ports};
 pub use news::{Firing, PortNews};
 pub use rows::{FaultRow, GrantRow, LinkCounters, LinkRow, LinkState, PortRow};

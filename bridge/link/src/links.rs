@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use hilrig_capture::CaptureSpec;
-use hilrig_port::{OpenPort, PortError, PortUrl, RealTime, Runtime, Shard};
-use hilrig_record::RunInfo;
+use hilrig_port::{OpenPort, PortError, PortUrl, RealTime, Returns, Runtime, Shard, StopFlag};
+use hilrig_record::{CaptureError, CaptureRow, Captures, RunInfo, Tapped};
 
-use crate::keeper::{self, Stop};
+use crate::LinkSpec;
+use crate::keeper;
 use crate::live::{Carrier, Live, lock};
 use crate::news::{Firing, News, PortNews};
 use crate::rows::{FaultRow, GrantRow, LinkCounters, LinkRow, LinkState, PortRow};
-use crate::{CaptureRow, Captures, LinkSpec};
 
 /// Why a link could not be opened, or something could not be done with it.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum LinkError {
     #[error("the keeper of the links cannot be started: {0}")]
     Keeper(std::io::Error),
     #[error("{0}")]
-    Capture(String),
+    Capture(#[from] CaptureError),
 }
 
 /// Refuses ports that may be real lines, for runs of profile `sim`.
@@ -55,6 +55,11 @@ pub fn refuse_real_ports(links: &[LinkSpec]) -> Result<(), LinkError> {
         }
     }
     Ok(())
+}
+
+/// Links as captures see them.
+pub(crate) fn tapped(links: &[Arc<Live>]) -> Vec<Arc<dyn Tapped>> {
+    links.iter().map(|live| live.clone() as Arc<dyn Tapped>).collect()
 }
 
 /// Open links and all that serves them; dropping it closes everything.
@@ -77,9 +82,9 @@ pub(crate) struct Shared {
     pub runtime: Runtime,
     pub links: Mutex<Vec<Arc<Live>>>,
     pub news: News,
-    pub stop: Stop,
-    /// Threads that bring ports back.
-    pub returns: Mutex<Vec<JoinHandle<()>>>,
+    pub stop: Arc<StopFlag>,
+    /// Brings ports back.
+    pub returns: Returns,
     carriers: Mutex<Vec<Arc<Carrier>>>,
     pub warnings: Mutex<Vec<String>>,
     /// Captures are reported on once a second.
@@ -103,12 +108,13 @@ impl LinkSet {
     /// The system refuses a thread.
     pub fn empty(runtime: &Runtime) -> Result<Self, LinkError> {
         let captures = Captures::default();
+        let stop = Arc::<StopFlag>::default();
         let shared = Arc::new(Shared {
+            returns: Returns::new(runtime.clone(), stop.clone()),
             runtime: runtime.clone(),
             links: Mutex::default(),
             news: News::default(),
-            stop: Stop::default(),
-            returns: Mutex::default(),
+            stop,
             carriers: Mutex::default(),
             warnings: Mutex::default(),
             captures: captures.clone(),
@@ -226,7 +232,7 @@ impl LinkSet {
 
     fn close(&self, live: &Arc<Live>) {
         lock(&self.shared.links).retain(|other| !Arc::ptr_eq(other, live));
-        self.captures.leave(live);
+        self.captures.leave(&live.info);
         live.close();
     }
 
@@ -248,11 +254,11 @@ impl LinkSet {
         capture: Option<(&CaptureSpec, &Path)>,
         record: Option<(&Path, RunInfo)>,
     ) -> Result<(), LinkError> {
-        let lives = self.all();
-        let captured = capture.map(|(spec, folder)| self.captures.start(&lives, spec, folder));
-        let recorded = record.map(|(db, info)| self.captures.record(&lives, db, info));
+        let lines = tapped(&self.all());
+        let captured = capture.map(|(spec, folder)| self.captures.start(&lines, spec, folder));
+        let recorded = record.map(|(db, info)| self.captures.record(&lines, db, info));
         self.captures.begin();
-        captured.transpose().and(recorded.transpose()).map(drop)
+        Ok(captured.transpose().and(recorded.transpose()).map(drop)?)
     }
 
     /// Ends all captures and records; each is complete when this returns. `outcome` goes to the database of runs.
@@ -347,8 +353,7 @@ impl LinkSet {
         // Taken out first: the threads take these locks, too.
         let threads: Vec<_> = lock(&self.keepers).drain(..).collect();
         threads.into_iter().for_each(|keeper| drop(keeper.join()));
-        let threads: Vec<_> = lock(&self.shared.returns).drain(..).collect();
-        threads.into_iter().for_each(|thread| drop(thread.join()));
+        self.shared.returns.join();
         let links: Vec<_> = lock(&self.shared.links).drain(..).collect();
         let statistics: Vec<_> = links.iter().map(|live| (live.name().to_owned(), live.stats())).collect();
         let captures = self.captures.end_run(outcome, &statistics);

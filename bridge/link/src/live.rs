@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hilrig_capture::{Framing, LinkInfo, Points, Rules};
+use hilrig_capture::{Framing, LinkInfo, Rules};
 use hilrig_port::{
-    LineSettings, Link, LinkSnapshot, OpenPort, PortError, PortStats, Shard, TapPoints, TapReader, Time, tap,
+    LineSettings, Link, LinkSnapshot, OpenPort, PortError, PortStats, Return, Shard, Tap, TapPoints,
+    TapReader, Time, tap,
 };
+use hilrig_record::{Captures, RING, Tapped};
 use hilrig_wire::{CoreSpec, LinkCore, RuleReport, character_time, frame_silence};
 
-use crate::{Captures, LinkError, LinkSpec};
+use crate::{LinkError, LinkSpec};
 
 /// Seconds that a rate is taken over.
 const RATE_WINDOW: usize = 5;
@@ -43,32 +45,16 @@ pub(crate) struct Live {
     far_ends: Mutex<[String; 2]>,
     samples: Mutex<VecDeque<(Time, [u64; 2])>>,
     has_core: AtomicBool,
-    /// Somebody is bringing this side's port back.
-    pub returning: [AtomicBool; 2],
+    /// What is known of the return of lost ports.
+    pub returns: [Return; 2],
     pub since: Time,
     /// Firings that the keeper has seen, by the rule's number.
     fired: Mutex<Vec<Fired>>,
     pub losing_records: AtomicU64,
-    /// Why a port that is looked for is not back yet.
-    hindrances: Mutex<[String; 2]>,
     closed: AtomicBool,
-    backs: Mutex<[Back; 2]>,
     /// Of a link that is captured from the start: so that its first byte is in the capture.
     reader: Mutex<Option<(TapReader, TapPoints)>>,
 }
-
-/// What a link may bring between two rounds of the hub.
-pub(crate) const RING: usize = 512 << 10;
-
-/// When a port came back last, and how long the next search for it is put off.
-#[derive(Debug, Default)]
-struct Back {
-    at: Option<Time>,
-    pause: Duration,
-}
-
-/// A port that is lost again so soon has a peer that turns us away.
-const SOON: Duration = Duration::from_secs(3);
 
 /// What a rule has done so far.
 #[derive(Debug, Clone)]
@@ -131,13 +117,11 @@ impl Live {
             link: Mutex::new(Some(link)),
             far_ends: Mutex::new(far_ends),
             samples: Mutex::default(),
-            returning: Default::default(),
+            returns: Default::default(),
             since: Time::now(),
             fired: Mutex::new(fired),
             losing_records: AtomicU64::new(0),
-            hindrances: Mutex::default(),
             closed: AtomicBool::new(false),
-            backs: Mutex::default(),
             reader: Mutex::new(reader),
             has_core,
             spec,
@@ -170,33 +154,6 @@ impl Live {
 
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
-    }
-
-    /// The end of the tap that the link has from the start, once.
-    pub fn take_reader(&self) -> Option<(TapReader, TapPoints)> {
-        lock(&self.reader).take()
-    }
-
-    pub fn came_back(&self, side: usize) {
-        lock(&self.backs)[side].at = Some(Time::now());
-    }
-
-    /// How long to wait before a port is looked for: not at all, unless it is lost again and again.
-    pub fn pause(&self, side: usize, first: Duration, last: Duration) -> Duration {
-        let mut backs = lock(&self.backs);
-        let back = &mut backs[side];
-        let again = back.at.is_some_and(|at| Time::now().since(at) < SOON);
-        back.pause = if again { (back.pause * 2).clamp(first, last) } else { Duration::ZERO };
-        back.pause
-    }
-
-    /// Why the port of a side is not back yet.
-    pub fn hindrance(&self, side: usize) -> String {
-        lock(&self.hindrances)[side].clone()
-    }
-
-    pub fn set_hindrance(&self, side: usize, why: String) {
-        lock(&self.hindrances)[side] = why;
     }
 
     pub fn stats(&self) -> LinkSnapshot {
@@ -299,22 +256,28 @@ impl Live {
     }
 }
 
+impl Tapped for Live {
+    fn info(&self) -> &LinkInfo {
+        &self.info
+    }
+
+    fn set_tap(&self, tap: Option<Tap>, points: TapPoints) -> Result<Option<Tap>, String> {
+        self.with(|shard, link| shard.set_tap(link, tap, points)).map_err(|e| e.to_string())
+    }
+
+    fn take_reader(&self) -> Option<(TapReader, TapPoints)> {
+        lock(&self.reader).take()
+    }
+}
+
 /// What the captures that a link asks for in its spec need of its tap.
 fn points(spec: &LinkSpec) -> Option<TapPoints> {
     let recorded = spec.record.then_some(spec.record_points);
     match (spec.capture.as_ref().map(|capture| capture.points), recorded) {
         (None, None) => None,
-        (Some(one), None) | (None, Some(one)) => Some(tap_points(one)),
-        (Some(one), Some(other)) if one == other => Some(tap_points(one)),
+        (Some(one), None) | (None, Some(one)) => Some(one.into()),
+        (Some(one), Some(other)) if one == other => Some(one.into()),
         _ => Some(TapPoints::Both),
-    }
-}
-
-pub(crate) fn tap_points(points: Points) -> TapPoints {
-    match points {
-        Points::In => TapPoints::In,
-        Points::Out => TapPoints::Out,
-        Points::Both => TapPoints::Both,
     }
 }
 

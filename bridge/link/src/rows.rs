@@ -109,7 +109,7 @@ fn state_of(live: &Live) -> &'static str {
 
 /// Somebody brings the port back.
 fn looked_for(live: &Live, side: usize) -> bool {
-    live.spec.reconnect || live.returning[side].load(std::sync::atomic::Ordering::SeqCst)
+    live.spec.reconnect || live.returns[side].is_under_way()
 }
 
 /// Counters of a whole link; change all the time.
@@ -199,7 +199,7 @@ impl PortRow {
                 state, mut reason, peer_open, baud, format, lines, reconnects, observers, ..
             } = port;
             let gone = live.ports[i].gone();
-            let hindrance = live.hindrance(i);
+            let hindrance = live.returns[i].hindrance();
             if gone && !hindrance.is_empty() {
                 reason = format!("{reason}; opening it again: {hindrance}");
             }

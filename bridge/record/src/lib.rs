@@ -1,10 +1,13 @@
-//! Runs in a database: what went over the links, frame by frame, with statistics. Reads taps, never lines.
+//! What went over lines, kept: captures in files and runs in a database, frame by frame, with statistics; and what the
+//! actions on them have in common. Reads taps, never lines.
 //!
 //! A file holds any number of runs, and several processes may write into it at once. A run whose process was killed
 //! stays readable up to the last 50 ms or so, and counts as unfinished.
 
 use hilrig_capture::{Framing, Points};
 
+mod actions;
+mod captures;
 mod error;
 mod link;
 mod query;
@@ -13,6 +16,11 @@ mod rows;
 mod schema;
 mod writer;
 
+pub use actions::{
+    capture_action, capture_folder, capture_sentence, capture_spec, replay_action, replay_follow,
+    replay_player, replay_result,
+};
+pub use captures::{CaptureError, CaptureRow, Captures, RING, Tapped};
 pub use error::RecordError;
 pub use query::{Window, counts, list, show};
 pub use recorder::{Recorded, Recording, RunRecorder};

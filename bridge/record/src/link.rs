@@ -97,7 +97,7 @@ impl LinkState {
     ) -> rusqlite::Result<()> {
         let Self { row, directions, framers, character, .. } = self;
         let (state, mut done) = (&mut directions[direction], Ok(()));
-        framers[1 - direction][point].other_spoke(at, *character);
+        framers[1 - direction].iter_mut().for_each(|framer| framer.other_spoke(at, *character));
         framers[direction][point].push(at, bytes, *character, |first, frame| {
             if done.is_ok() {
                 done = state.store(db, *row, (direction, point), since(started, first), frame);

@@ -1,21 +1,46 @@
-//! Captures of a set's links: who is tapped, what is written where, what came of it. One hub for all; it starts with
-//! the first capture, so that links without one cost nothing.
+//! Captures of what has a tap (the links of a bridge, the lines of a PLC): who is tapped, what is written where, what came
+//! of it. One hub for all; it starts with the first capture, so that lines without one cost nothing.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hilrig_capture::{CaptureSpec, Hub, LinkInfo, LinkKey, PcapngSink, Points, Sink, SinkId, SinkReport};
-use hilrig_port::{LinkSnapshot, TapPoints, TapReader, tap};
-use hilrig_record::{Recording, RunInfo, RunLink, RunRecorder};
+use hilrig_contract::timestamp;
+use hilrig_port::{LinkSnapshot, Tap, TapPoints, TapReader, tap};
 use serde::Serialize;
 
-use crate::LinkError;
-use crate::live::{Live, RING, lock, tap_points};
-use crate::news::now;
+use crate::{Recording, RunInfo, RunLink, RunRecorder};
 
 /// Captures that have ended, kept for the status.
 const KEPT: usize = 10;
+
+/// What a line may bring between two rounds of the hub.
+pub const RING: usize = 512 << 10;
+
+/// What can be captured: a link, or the line of a station.
+pub trait Tapped: Send + Sync {
+    /// What captures call it, and what is at its ends.
+    fn info(&self) -> &LinkInfo;
+
+    /// Changes who records it; answers the tap it had.
+    ///
+    /// # Errors
+    /// Why not, in a sentence: it is gone.
+    fn set_tap(&self, tap: Option<Tap>, points: TapPoints) -> Result<Option<Tap>, String>;
+
+    /// The end of the tap that it has from its start, once, so that its first byte is in the capture.
+    fn take_reader(&self) -> Option<(TapReader, TapPoints)>;
+}
+
+/// Why nothing is captured, in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CaptureError(String);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The captures of a set. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -31,18 +56,28 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Works {
     hub: Option<Hub>,
-    tapped: Vec<Tapped>,
+    tapped: Vec<Source>,
     running: Vec<Running>,
     /// Taps that links have had from their start, until all sinks that want their first bytes are there.
     pending: Vec<(LinkInfo, TapReader)>,
     started: u64,
 }
 
-#[derive(Debug)]
-struct Tapped {
-    live: Arc<Live>,
-    key: LinkKey,
+struct Source {
+    tapped: Arc<dyn Tapped>,
     points: TapPoints,
+}
+
+impl Source {
+    fn key(&self) -> LinkKey {
+        self.tapped.info().key()
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("info", self.tapped.info()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -94,8 +129,8 @@ impl CaptureRow {
     }
 }
 
-fn failed(what: impl ToString) -> LinkError {
-    LinkError::Capture(what.to_string())
+fn failed(what: impl ToString) -> CaptureError {
+    CaptureError(what.to_string())
 }
 
 fn word(points: Points) -> &'static str {
@@ -108,7 +143,7 @@ fn word(points: Points) -> &'static str {
 
 impl Captures {
     /// For the tap of a link that is captured from its start.
-    pub(crate) fn nudge(&self) -> Result<impl Fn() + Send + 'static + use<>, LinkError> {
+    pub fn nudge(&self) -> Result<impl Fn() + Send + 'static + use<>, CaptureError> {
         Ok(lock(&self.0.works).hub()?.nudge())
     }
 
@@ -116,12 +151,12 @@ impl Captures {
     ///
     /// # Errors
     /// Why nothing is captured, in a sentence.
-    pub(crate) fn start(
+    pub fn start(
         &self,
-        lives: &[Arc<Live>],
+        lines: &[Arc<dyn Tapped>],
         spec: &CaptureSpec,
         folder: &Path,
-    ) -> Result<CaptureRow, LinkError> {
+    ) -> Result<CaptureRow, CaptureError> {
         spec.check().map_err(failed)?;
         let spec = CaptureSpec { file: placed(folder, &spec.file)?, ..spec.clone() };
         let sink = PcapngSink::create(&spec).map_err(failed)?;
@@ -134,25 +169,25 @@ impl Captures {
             points: word(spec.points).to_owned(),
             ..blank()
         };
-        self.add(lives, spec.points, Box::new(sink), row, None)
+        self.add(lines, spec.points, Box::new(sink), row, None)
     }
 
     /// Begins to record these links as a run in a database.
     ///
     /// # Errors
     /// Why nothing is recorded, in a sentence.
-    pub(crate) fn record(
+    pub fn record(
         &self,
-        lives: &[Arc<Live>],
+        lines: &[Arc<dyn Tapped>],
         db: &Path,
         mut info: RunInfo,
-    ) -> Result<CaptureRow, LinkError> {
+    ) -> Result<CaptureRow, CaptureError> {
         if let Some(folder) = db.parent() {
             std::fs::create_dir_all(folder).map_err(|e| failed(format!("{}: {e}", folder.display())))?;
         }
-        info.links.extend(lives.iter().map(|live| {
-            let [a, b] = live.spec.urls().map(ToString::to_string);
-            RunLink { name: live.name().to_owned(), a, b }
+        info.links.extend(lines.iter().map(|line| {
+            let LinkInfo { name, ports: [a, b], .. } = line.info();
+            RunLink { name: name.clone(), a: a.clone(), b: b.clone() }
         }));
         let (framing, points) = (info.framing.clone(), info.points);
         let (recorder, recording) = RunRecorder::start(db, info).map_err(failed)?;
@@ -165,22 +200,22 @@ impl Captures {
             points: word(points).to_owned(),
             ..blank()
         };
-        self.add(lives, points, Box::new(recorder), row, Some(recording))
+        self.add(lines, points, Box::new(recorder), row, Some(recording))
     }
 
     fn add(
         &self,
-        lives: &[Arc<Live>],
+        lines: &[Arc<dyn Tapped>],
         points: Points,
         sink: Box<dyn Sink>,
         row: CaptureRow,
         recording: Option<Recording>,
-    ) -> Result<CaptureRow, LinkError> {
+    ) -> Result<CaptureRow, CaptureError> {
         let mut works = lock(&self.0.works);
-        let before: Vec<LinkKey> = works.tapped.iter().map(|t| t.key).collect();
-        let mut keys = Vec::with_capacity(lives.len());
-        for live in lives {
-            match works.tap(live, tap_points(points)) {
+        let before: Vec<LinkKey> = works.tapped.iter().map(Source::key).collect();
+        let mut keys = Vec::with_capacity(lines.len());
+        for line in lines {
+            match works.tap(line, points.into()) {
                 Ok(key) => keys.push(key),
                 Err(e) => {
                     keys.retain(|key| !before.contains(key));
@@ -189,13 +224,13 @@ impl Captures {
                 }
             }
         }
-        let Some(hub) = &works.hub else { return Err(failed("there is no link to capture")) };
+        let Some(hub) = &works.hub else { return Err(failed("there is no line to capture")) };
         let sink = hub.add(keys.clone(), sink);
         let report = hub.report(sink);
         works.started += 1;
         let id = format!("{}-{}", if row.kind == "file" { "capture" } else { "record" }, works.started);
         works.running.push(Running { id: id.clone(), sink, keys, recording });
-        let names: Vec<&str> = lives.iter().map(|live| live.name()).collect();
+        let names: Vec<&str> = lines.iter().map(|line| line.info().name.as_str()).collect();
         let mut row = CaptureRow { id, links: names.join(", "), ..row };
         row.take(&report, true);
         // As it is called now, with its time and number.
@@ -210,7 +245,7 @@ impl Captures {
     }
 
     /// Lets the captures have what links have brought since their start.
-    pub(crate) fn begin(&self) {
+    pub fn begin(&self) {
         let mut works = lock(&self.0.works);
         let pending = std::mem::take(&mut works.pending);
         if let Some(hub) = &works.hub {
@@ -224,7 +259,7 @@ impl Captures {
     ///
     /// # Errors
     /// None of that name runs.
-    pub(crate) fn stop(&self, name: &str) -> Result<Vec<CaptureRow>, LinkError> {
+    pub fn stop(&self, name: &str) -> Result<Vec<CaptureRow>, CaptureError> {
         let mut works = lock(&self.0.works);
         let wanted: Vec<String> = {
             let rows = lock(&self.0.rows);
@@ -249,7 +284,7 @@ impl Captures {
     }
 
     /// Ends everything; `outcome` and `statistics` go to the database of runs.
-    pub(crate) fn end_run(&self, outcome: &str, statistics: &[(String, LinkSnapshot)]) -> Vec<CaptureRow> {
+    pub fn end_run(&self, outcome: &str, statistics: &[(String, LinkSnapshot)]) -> Vec<CaptureRow> {
         let mut works = lock(&self.0.works);
         let running = std::mem::take(&mut works.running);
         let mut ended = Vec::new();
@@ -284,15 +319,15 @@ impl Captures {
     }
 
     /// A link closes: what its tap still holds goes to its captures, which go on without it.
-    pub(crate) fn leave(&self, live: &Arc<Live>) {
+    pub fn leave(&self, line: &LinkInfo) {
         let mut works = lock(&self.0.works);
-        let Some(key) = works.key(live) else { return };
+        let key = line.key();
         works.untap(key);
         works.running.iter_mut().for_each(|running| running.keys.retain(|k| *k != key));
     }
 
     /// Looks at what was written, for the status.
-    pub(crate) fn refresh(&self) {
+    pub fn refresh(&self) {
         // Busy with a start or an end: next time.
         let Ok(works) = self.0.works.try_lock() else { return };
         let Some(hub) = &works.hub else { return };
@@ -317,12 +352,8 @@ impl Captures {
 }
 
 impl Works {
-    fn key(&self, live: &Arc<Live>) -> Option<LinkKey> {
-        self.tapped.iter().find(|t| Arc::ptr_eq(&t.live, live)).map(|t| t.key)
-    }
-
     /// The hub, started when it is first needed.
-    fn hub(&mut self) -> Result<&Hub, LinkError> {
+    fn hub(&mut self) -> Result<&Hub, CaptureError> {
         let started = match self.hub.take() {
             Some(hub) => hub,
             None => Hub::start().map_err(|e| failed(format!("no thread for captures: {e}")))?,
@@ -330,32 +361,32 @@ impl Works {
         Ok(self.hub.insert(started))
     }
 
-    fn tap(&mut self, live: &Arc<Live>, wanted: TapPoints) -> Result<LinkKey, LinkError> {
-        if let Some(tapped) = self.tapped.iter().find(|t| Arc::ptr_eq(&t.live, live)) {
-            if tapped.points == wanted || tapped.points == TapPoints::Both {
-                return Ok(tapped.key);
+    fn tap(&mut self, line: &Arc<dyn Tapped>, wanted: TapPoints) -> Result<LinkKey, CaptureError> {
+        let (info, key) = (line.info(), line.info().key());
+        if let Some(source) = self.tapped.iter().find(|source| source.key() == key) {
+            if source.points == wanted || source.points == TapPoints::Both {
+                return Ok(key);
             }
             return Err(failed(format!(
-                "link {} is captured at other points already; ask for the same points, or stop that capture first",
-                live.name()
+                "{} is captured at other points already; ask for the same points, or stop that capture first",
+                info.name
             )));
         }
         self.hub()?;
         let Some(hub) = &self.hub else { return Err(failed("no thread for captures")) };
-        if let Some((reader, points)) = live.take_reader() {
-            self.tapped.push(Tapped { live: live.clone(), key: live.info.key(), points });
-            self.pending.push((live.info.clone(), reader));
-            return self.tap(live, wanted);
+        if let Some((reader, points)) = line.take_reader() {
+            self.tapped.push(Source { tapped: line.clone(), points });
+            self.pending.push((info.clone(), reader));
+            return self.tap(line, wanted);
         }
-        let points = wanted;
         let (ours, reader) = tap(RING);
         let ours = ours.nudging(hub.nudge());
-        let key = hub.attach(live.info.clone(), reader);
-        if let Err(e) = live.with(|shard, link| shard.set_tap(link, Some(ours), points)) {
+        hub.attach(info.clone(), reader);
+        if let Err(why) = line.set_tap(Some(ours), wanted) {
             hub.detach(key);
-            return Err(e);
+            return Err(failed(why));
         }
-        self.tapped.push(Tapped { live: live.clone(), key, points });
+        self.tapped.push(Source { tapped: line.clone(), points: wanted });
         Ok(key)
     }
 
@@ -369,10 +400,10 @@ impl Works {
     }
 
     fn untap(&mut self, key: LinkKey) {
-        let Some(at) = self.tapped.iter().position(|t| t.key == key) else { return };
-        let tapped = self.tapped.swap_remove(at);
+        let Some(at) = self.tapped.iter().position(|source| source.key() == key) else { return };
+        let source = self.tapped.swap_remove(at);
         self.pending.retain(|(info, _)| info.key() != key);
-        let tap = tapped.live.with(|shard, link| shard.set_tap(link, None, TapPoints::Out));
+        let tap = source.tapped.set_tap(None, TapPoints::Out);
         let untold = tap.ok().flatten().map_or(0, |tap| tap.untold());
         if let Some(hub) = &self.hub {
             hub.detach_after(key, untold);
@@ -391,7 +422,7 @@ fn blank() -> CaptureRow {
         framing: String::new(),
         points: String::new(),
         state: "running",
-        started: now(),
+        started: timestamp(),
         records: 0,
         bytes: 0,
         lost_bytes: 0,
@@ -400,7 +431,7 @@ fn blank() -> CaptureRow {
 }
 
 /// The file where it belongs, with its folder made.
-fn placed(folder: &Path, file: &Path) -> Result<PathBuf, LinkError> {
+fn placed(folder: &Path, file: &Path) -> Result<PathBuf, CaptureError> {
     let file = folder.join(file);
     if let Some(parent) = file.parent() {
         std::fs::create_dir_all(parent).map_err(|e| failed(format!("{}: {e}", parent.display())))?;
