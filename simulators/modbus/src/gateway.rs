@@ -9,7 +9,7 @@ use std::time::Duration;
 use hilrig_port::{Caller, Calls, Histogram, LineEvent, Server, Time};
 
 use crate::frames::FrameSink;
-use crate::framing::Framing;
+use crate::framing::{Adu, Framing};
 use crate::line::{Ended, Line, Offer, Pdu};
 use crate::mbap;
 use crate::pdu::{EXCEPTION, Exception, MAX_PDU, refuse};
@@ -138,7 +138,7 @@ impl Gateway {
         self
     }
 
-    /// Records every frame of the line, with the number of the caller it is for.
+    /// Records every frame of the line, with the number of the caller it is for, and what the gateway answers itself.
     #[must_use]
     pub fn frames(mut self, sink: FrameSink) -> Self {
         self.line.set_frames(sink);
@@ -160,7 +160,7 @@ impl Gateway {
     }
 
     /// A whole request of a caller.
-    fn request(&mut self, seat: usize, calls: &mut Calls) {
+    fn request(&mut self, now: Time, seat: usize, calls: &mut Calls) {
         let Some(Seat { caller, framer, queue, .. }) = self.seats.get_mut(seat) else { return };
         let (caller, adu) = (*caller, framer.adu());
         let function = adu.pdu.first().copied().unwrap_or_default();
@@ -178,10 +178,18 @@ impl Gateway {
                 return;
             }
         };
-        self.refuse(caller, &Waiting { transaction, units: (unit, 0), pdu }, refused, calls);
+        self.refuse(now, caller, &Waiting { transaction, units: (unit, unit), pdu }, (refused, false), calls);
     }
 
-    fn refuse(&self, caller: Caller, request: &Waiting, why: Exception, calls: &mut Calls) {
+    /// `sent`: it was on the line.
+    fn refuse(
+        &mut self,
+        now: Time,
+        caller: Caller,
+        request: &Waiting,
+        (why, sent): (Exception, bool),
+        calls: &mut Calls,
+    ) {
         match why {
             Exception::Busy => self.stats.busy.add(1),
             Exception::GatewayPath => self.stats.no_path.add(1),
@@ -190,6 +198,8 @@ impl Gateway {
         }
         let mut pdu = [0; MAX_PDU];
         let len = refuse(request.pdu.get().first().copied().unwrap_or_default(), why, &mut pdu);
+        let asked = Adu { transaction: request.transaction, unit: request.units.1, pdu: request.pdu.get() };
+        self.line.answered(now, caller.0, asked, &pdu[..len], sent);
         answer(caller, request, &pdu[..len], calls);
     }
 
@@ -228,7 +238,7 @@ impl Gateway {
             self.turn = (seat + 1) % self.seats.len();
             match offer {
                 Offer::Asked => self.current = Some(Current { caller: Some(caller), request }),
-                Offer::Busy => self.refuse(caller, &request, Exception::GatewayPath, calls),
+                Offer::Busy => self.refuse(now, caller, &request, (Exception::GatewayPath, false), calls),
                 // Of what nobody answers the caller hears nothing either.
                 Offer::Told if request.units.1 == BROADCAST => self.stats.broadcasts.add(1),
                 Offer::Told | Offer::Later => {}
@@ -243,7 +253,7 @@ impl Gateway {
     }
 
     /// The exchange on the line is over.
-    fn ended(&mut self, ended: Option<Ended>, calls: &mut Calls) {
+    fn ended(&mut self, now: Time, ended: Option<Ended>, calls: &mut Calls) {
         let (late, noise) = self.line.take_counts();
         self.stats.late_replies.add(late);
         self.stats.noise_bytes.add(noise);
@@ -265,8 +275,10 @@ impl Gateway {
         }
         match ended.outcome {
             Outcome::Ok | Outcome::Exception(_) => answer(caller, &current.request, self.line.reply(), calls),
-            _ if !self.open => self.refuse(caller, &current.request, Exception::GatewayPath, calls),
-            _ => self.refuse(caller, &current.request, Exception::GatewayTarget, calls),
+            _ if !self.open => {
+                self.refuse(now, caller, &current.request, (Exception::GatewayPath, true), calls)
+            }
+            _ => self.refuse(now, caller, &current.request, (Exception::GatewayTarget, true), calls),
         }
     }
 }
@@ -307,7 +319,7 @@ impl Server for Gateway {
                 }
             }
             if self.seats[seat].framer.is_whole() {
-                self.request(seat, calls);
+                self.request(now, seat, calls);
                 self.seats[seat].framer.clear();
             }
         }
@@ -333,7 +345,7 @@ impl Server for Gateway {
 
     fn on_deadline(&mut self, now: Time, calls: &mut Calls) {
         let ended = self.line.on_deadline(now);
-        self.ended(ended, calls);
+        self.ended(now, ended, calls);
         self.advance(now, calls);
     }
 
@@ -344,18 +356,24 @@ impl Server for Gateway {
 
     fn on_line_bytes(&mut self, now: Time, bytes: &[u8], calls: &mut Calls) {
         let ended = self.line.on_bytes(now, bytes);
-        self.ended(ended, calls);
+        self.ended(now, ended, calls);
         self.advance(now, calls);
     }
 
     fn on_line(&mut self, now: Time, event: LineEvent, calls: &mut Calls) {
         self.open = event == LineEvent::Opened;
         let ended = self.line.on_line(now, event);
-        self.ended(ended, calls);
+        self.ended(now, ended, calls);
         if !self.open {
             for seat in 0..self.seats.len() {
                 while let Some(request) = self.seats[seat].queue.pop_front() {
-                    self.refuse(self.seats[seat].caller, &request, Exception::GatewayPath, calls);
+                    self.refuse(
+                        now,
+                        self.seats[seat].caller,
+                        &request,
+                        (Exception::GatewayPath, false),
+                        calls,
+                    );
                 }
             }
         }

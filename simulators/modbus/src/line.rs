@@ -113,9 +113,10 @@ pub(crate) struct Line {
     lost: bool,
     holds: Box<[Hold; 256]>,
     frames: Option<FrameSink>,
-    /// For frame records: who asks, and how many requests there were.
+    /// For frame records: who asks, how many requests there were, and which of them is on the line.
     pub(crate) caller: u32,
     number: u64,
+    current: u64,
     /// Frames that came when none was expected.
     late: u64,
     /// Bytes that were part of no frame.
@@ -143,6 +144,7 @@ impl Line {
             frames: None,
             caller: 0,
             number: 0,
+            current: 0,
             late: 0,
             noise: 0,
         }
@@ -191,9 +193,22 @@ impl Line {
     fn record(&mut self, make: impl FnOnce() -> FrameRecord) {
         if let Some(sink) = self.frames.as_mut().filter(|sink| sink.is_wanted()) {
             let mut record = make();
-            (record.caller, record.number) = (self.caller, self.number);
+            (record.caller, record.number) = (self.caller, self.current);
             sink.push(record);
         }
+    }
+
+    /// A request that the owner answers itself: `reply` to `caller`. One that was on the line is recorded already.
+    pub(crate) fn answered(&mut self, now: Time, caller: u32, asked: Adu<'_>, reply: &[u8], was_sent: bool) {
+        if !was_sent {
+            self.number += 1;
+        }
+        let number = if was_sent { self.current } else { self.number };
+        let Some(sink) = self.frames.as_mut().filter(|sink| sink.is_wanted()) else { return };
+        if !was_sent {
+            sink.push(FrameRecord::new(now, FrameKind::Request, asked).of(caller, number));
+        }
+        sink.push(FrameRecord::reply(now, Adu { pdu: reply, ..asked }).of(caller, number));
     }
 
     /// Sends a request, if the line is free.
@@ -218,6 +233,7 @@ impl Line {
         }
         self.transaction = transaction;
         self.number += 1;
+        self.current = self.number;
         self.record(|| FrameRecord::new(now, FrameKind::Request, Adu { transaction, unit, pdu }));
         if self.framing != Framing::Tcp {
             self.framer.clear();

@@ -9,7 +9,8 @@ mod wire;
 use std::time::Duration;
 
 use hilrig_modbus::{
-    Exchange, Framing, Gateway, GatewayPlan, Master, Outcome, Poll, Results, Slave, Source, mbap,
+    Exchange, FrameKind, Framing, Gateway, GatewayPlan, Master, Outcome, Poll, Results, Slave, Source,
+    frames, mbap,
 };
 use hilrig_points::Table;
 use hilrig_port::{Caller, Calls, LineEvent, Server, Station, Time, Tx, Wanted};
@@ -227,6 +228,44 @@ fn what_cannot_be_answered_is_refused_at_once_or_in_time() {
     assert_eq!(answers(&mut w), [(1, value(8, 1, 100))]);
     let totals = w.near.gateway.stats().totals();
     assert_eq!((totals.no_answer, totals.busy, totals.no_path), (1, 1, 5));
+}
+
+#[test]
+fn what_the_gateway_answers_itself_is_recorded_with_its_request() {
+    let (sink, mut reader) = frames(64);
+    reader.watch(true);
+    let gateway = Gateway::new(timing(), &plan()).frames(sink);
+    let mut w = Wire::new(Hall::new(gateway), slave(&[1, 2, 3]), |_| {});
+    come(&mut w, 1);
+    come(&mut w, 2);
+    // No path; on the line, but nobody is there; and one too many while that one waits.
+    say(&mut w, 1, &adu(7, 250, &[3, 0, 0, 0, 1]));
+    say(&mut w, 1, &read(8, 9, 0));
+    w.run(TIMEOUT / 4);
+    say(&mut w, 1, &[read(9, 1, 0), read(10, 1, 1), read(11, 1, 2), read(12, 1, 3)].concat());
+    w.run(SECOND);
+    let mut recorded = || std::iter::from_fn(|| reader.pop()).collect::<Vec<_>>();
+    let got = recorded();
+    let said: Vec<_> = got.iter().map(|r| (r.kind, r.number, r.unit, r.pdu().to_vec())).collect();
+    let (asked, refused) = (FrameKind::Request, FrameKind::Exception);
+    assert_eq!(
+        said[..6],
+        [
+            (asked, 1, 250, vec![3, 0, 0, 0, 1]),
+            (refused, 1, 250, vec![0x83, 10]),
+            (asked, 2, 9, vec![3, 0, 0, 0, 1]),
+            (asked, 3, 1, vec![3, 0, 3, 0, 1]),
+            (refused, 3, 1, vec![0x83, 6]),
+            (refused, 2, 9, vec![0x83, 11]),
+        ]
+    );
+    assert!(got.iter().all(|r| r.caller == 1) && got.len() == 12, "three more with answers: {got:?}");
+    // The line goes away with one request on it and one of another caller that waits.
+    say(&mut w, 1, &read(13, 1, 0));
+    say(&mut w, 2, &read(14, 2, 0));
+    w.line(LineEvent::Closed);
+    let said: Vec<_> = recorded().iter().map(|r| (r.kind, r.number, r.caller)).collect();
+    assert_eq!(said, [(asked, 7, 1), (refused, 7, 1), (asked, 8, 2), (refused, 8, 2)]);
 }
 
 #[test]
