@@ -36,7 +36,7 @@ pub use frames::{FrameKind, FrameReader, FrameRecord, FrameSink, frames};
 pub use framing::{Adu, Framer, Framing, MAX_ADU};
 pub use gateway::{Gateway, GatewayStats, GatewayTotals};
 pub use learn::{LearnMap, Range};
-pub use master::{Master, MasterStats, MasterTotals};
+pub use master::{Kept, Master, MasterStats, MasterTotals};
 pub use plan::{GatewayPlan, MasterPlan, SniffPlan};
 pub use poll::{Cells, Outcome, Poll, PollResult, PollStats, Results, Source, Values};
 pub use rtu::Timing;

@@ -78,6 +78,18 @@ impl Entry {
 enum Who {
     Poll(usize),
     Once,
+    /// An entry that is not there any more.
+    Nobody,
+}
+
+/// Where an entry of a poll list comes from that takes the place of another list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is this one of the old list, unchanged: it goes on in its rhythm, and its statistics do.
+    Same(usize),
+    /// It was this one: it begins anew, and rests if that one did.
+    Changed(usize),
+    New,
 }
 
 /// A Modbus master. Put it on a port with `Shard::add_station`.
@@ -183,6 +195,32 @@ impl Master {
         true
     }
 
+    /// Takes the poll list and the turnaround of `new`, which gets the old ones. `kept` says of each entry which it was.
+    /// The exchange on the line is brought to its end.
+    pub fn take_polls(&mut self, now: Time, new: &mut Self, kept: &[Kept]) {
+        for (i, kept) in kept.iter().enumerate() {
+            let (Some(entry), Some(stats)) = (new.polls.get_mut(i), new.poll_stats.get_mut(i)) else { break };
+            match *kept {
+                Kept::Same(old) if old < self.polls.len() => {
+                    std::mem::swap(entry, &mut self.polls[old]);
+                    std::mem::swap(stats, &mut self.poll_stats[old]);
+                    entry.source = Source::Poll(i);
+                    continue;
+                }
+                Kept::Changed(old) => entry.enabled = self.polls.get(old).is_none_or(|old| old.enabled),
+                Kept::Same(_) | Kept::New => {}
+            }
+            entry.next = (!self.closed).then_some(now + entry.poll.phase);
+        }
+        if let Some(Who::Poll(old)) = self.who {
+            let place = kept.iter().position(|kept| *kept == Kept::Same(old));
+            self.who = Some(place.map_or(Who::Nobody, Who::Poll));
+        }
+        std::mem::swap(&mut self.polls, &mut new.polls);
+        std::mem::swap(&mut self.poll_stats, &mut new.poll_stats);
+        std::mem::swap(&mut self.line.turnaround, &mut new.line.turnaround);
+    }
+
     /// No exchange is on the line and no request waits.
     pub fn is_idle(&self) -> bool {
         self.who.is_none() && self.once.is_empty()
@@ -206,7 +244,7 @@ impl Master {
     fn stats_of(&mut self, who: Who) -> Option<&mut PollStats> {
         match who {
             Who::Poll(i) => self.poll_stats.get_mut(i),
-            Who::Once => None,
+            Who::Once | Who::Nobody => None,
         }
     }
 
@@ -234,6 +272,7 @@ impl Master {
         let entry = match who {
             Who::Poll(i) => self.polls.get_mut(i),
             Who::Once => self.once.front_mut(),
+            Who::Nobody => None,
         };
         let Some(entry) = entry else { return };
         let exchange = &entry.poll.exchange;
@@ -299,6 +338,7 @@ impl Master {
         let entry = match who {
             Who::Poll(i) => self.polls.get_mut(i),
             Who::Once => self.once.front_mut(),
+            Who::Nobody => None,
         };
         let Some(entry) = entry else { return };
         if !answered && !halted && (1..=entry.poll.retries).contains(&entry.attempts) {
@@ -315,6 +355,7 @@ impl Master {
         let result = PollResult { source: entry.source, outcome, attempts, round_trip, at, values };
         match (who, entry.poll.every) {
             (Who::Once, _) => drop(self.once.pop_front()),
+            (Who::Nobody, _) => {}
             (Who::Poll(_), None) => entry.next = Some(at),
             (Who::Poll(_), Some(period)) => {
                 // Periods count from the plan, not from when it was carried out, so that lateness does not add up.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use hilrig_modbus::reply::Answer;
 use hilrig_modbus::{
-    Cells, Exchange, FrameKind, Framing, Master, Outcome, Poll, PollResult, Record, Results, Slave, Source,
-    TcpSlave, frames,
+    Cells, Exchange, FrameKind, Framing, Kept, Master, Outcome, Poll, PollResult, Record, Results, Slave,
+    Source, TcpSlave, frames,
 };
 use hilrig_points::{Shared, Table};
 use hilrig_port::{Caller, Calls, LineEvent, Server, Station, Time, Tx, Wanted};
@@ -401,6 +401,52 @@ fn frames_are_recorded_with_the_number_of_their_request() {
         [(FrameKind::Request, 1, 1, 2), (FrameKind::Reply, 1, 1, 2), (FrameKind::Request, 2, 9, 2)]
     );
     assert!(matches!(got[3].0, FrameKind::Noise(_)));
+}
+
+#[test]
+fn another_poll_list_takes_over_between_two_frames() {
+    let list = [read(1, 0).every(SECOND), read(1, 5).every(SECOND), read(2, 0).every(SECOND)];
+    let (mut w, mut results) = bench(Framing::Rtu, plain(), list, |_| {});
+    w.run(SECOND / 2);
+    w.drive_near(|master, now, _| assert!(master.enable(now, 1, false)));
+    w.run(SECOND);
+    assert_eq!(all(&mut results).len(), 5);
+    // The first stays, at another place; the second is another one now, and rests on; the third is gone; one is new.
+    // All of it while the first one's second request, due at 2 s, is on the line.
+    w.run(SECOND / 2 + Duration::from_millis(1));
+    let (mut new, _) = Master::new(
+        timing(),
+        [
+            read(2, 7).every(SECOND).phase(Duration::from_millis(300)),
+            read(1, 0).every(SECOND),
+            read(1, 6).every(SECOND),
+        ],
+        1,
+    );
+    let kept = [Kept::New, Kept::Same(0), Kept::Changed(1)];
+    w.drive_near(|master, now, _| master.take_polls(now, &mut new, &kept));
+    w.run(SECOND * 2);
+    let got: Vec<_> = all(&mut results).iter().map(|r| (r.source, r.outcome, r.values.get(0))).collect();
+    let (first, added) = (Source::Poll(1), Source::Poll(0));
+    assert_eq!(
+        got,
+        [
+            (first, Outcome::Ok, Some(100)),
+            (added, Outcome::Ok, Some(207)),
+            (first, Outcome::Ok, Some(100)),
+            (added, Outcome::Ok, Some(207)),
+        ]
+    );
+    // The old statistics went on, and nothing was late.
+    assert_eq!(w.near.poll_stats(1).unwrap().requests, 5);
+    assert_eq!((w.near.poll_stats(0).unwrap().requests, w.near.poll_stats(2).unwrap().requests), (2, 0));
+    assert_eq!((w.near.stats().totals().overruns, w.near.stats().totals().timeouts), (0, 0));
+    // All are gone while one is on the line: it ends, and nobody is asked any more.
+    assert!(!w.near.is_idle());
+    let (mut none, _) = Master::new(timing(), [], 1);
+    w.drive_near(|master, now, _| master.take_polls(now, &mut none, &[]));
+    w.run(SECOND * 2);
+    assert!(w.near.is_idle() && all(&mut results).is_empty() && w.near.deadline().is_none());
 }
 
 #[test]

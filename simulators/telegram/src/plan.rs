@@ -32,6 +32,12 @@ impl TelegramPlan {
     pub fn sends(&self) -> impl Iterator<Item = &str> {
         self.sends.iter().map(|send| send.name.as_str())
     }
+
+    /// Framing, checksum and handshake are the same.
+    pub fn travels_as(&self, other: &Self) -> bool {
+        let how = |plan: &Self| format!("{:?} {:?}", plan.travel, plan.link);
+        how(self) == how(other)
+    }
 }
 
 /// Checks a table; `None` if something of it is wrong, which is in `problems` then. Whether the port exists is for the

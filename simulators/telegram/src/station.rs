@@ -136,6 +136,35 @@ impl TelegramStation {
         Ok(())
     }
 
+    /// Goes on as `new`, which gets what this one was. Telegrams with the name and the period of an old one keep its rhythm.
+    /// What is being heard, and an answer that is on its way, stay if telegrams travel as before
+    /// ([`TelegramPlan::travels_as`]).
+    pub fn reload(&mut self, now: Time, new: &mut Self, travels_alike: bool) {
+        std::mem::swap(self, new);
+        std::mem::swap(&mut self.frames, &mut new.frames);
+        std::mem::swap(&mut self.stats, &mut new.stats);
+        (self.open, self.begin) = (new.open, new.begin);
+        if travels_alike {
+            std::mem::swap(&mut self.framer, &mut new.framer);
+            std::mem::swap(&mut self.link, &mut new.link);
+            std::mem::swap(&mut self.reply, &mut new.reply);
+            self.reply_at = new.reply_at;
+        }
+        let Some(begin) = self.begin else { return };
+        for (turn, send) in self.turns.iter_mut().zip(&self.plan.sends) {
+            let old = new.plan.sends.iter().position(|o| o.name == send.name && o.cycle == send.cycle);
+            if let Some(old) = old.and_then(|old| new.turns.get(old)) {
+                *turn = *old;
+            } else if let Some((period, phase)) = send.cycle {
+                let mut due = begin + phase;
+                if due < now {
+                    pass(&mut due, period, now);
+                }
+                turn.due = Some(due);
+            }
+        }
+    }
+
     /// The line is there. Periods count from its first time on; those without a line pass without a telegram.
     fn opened(&mut self, now: Time) {
         self.open = true;

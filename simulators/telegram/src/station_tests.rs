@@ -95,6 +95,50 @@ fn without_a_line_periods_pass_and_nothing_waits() {
 }
 
 #[test]
+fn another_table_takes_over_and_keeps_the_rhythm_of_what_stays() {
+    let mut bench = Bench::new(SCALE);
+    bench.until(ms(30));
+    // In the middle of a telegram that is heard, with points at other places and one more of them.
+    bench.hear(b"T-");
+    let more = SCALE
+        .replace("[unit.scale.point]\n", "[unit.scale.point]\nfirst = { at = \"holding:40\", value = 3 }\n")
+        .replace("{ text = \" kg\" }", "{ text = \" g\" }")
+        .replace("[telegram.s.send.ok]", "[telegram.s.send.first]\nevery = \"40ms\"\nfields = [{ text = \"F\" }, { point = \"first\", as = { decimal = {} } }]\n\n[telegram.s.send.ok]");
+    let reload = |bench: &mut Bench, text: &str| {
+        let (mut plant, plan) = crate::testing::try_model(text).unwrap_or_else(|e| panic!("{}", e.lines()));
+        let alike = bench.station.plan().travels_as(&plan);
+        bench.plant.with(|current| std::mem::swap(current, &mut plant));
+        let mut new = TelegramStation::new(plan, bench.plant.clone());
+        bench.station.reload(bench.now, &mut new, alike);
+        alike
+    };
+    assert!(reload(&mut bench, &more));
+    bench.said.clear();
+    bench.hear(b"25\r\n");
+    assert_eq!(bench.get("tare"), Value::Float(-2.5));
+    bench.until(ms(130));
+    let said: Vec<_> = text(&bench.said);
+    assert_eq!(
+        said,
+        [
+            (ms(35), "OK W1 30\r\n"),
+            (ms(40), "F3\r\n"),
+            (ms(80), "F3\r\n"),
+            (ms(120), "N 1    12.34 g\r\nF3\r\n"),
+        ]
+    );
+    let totals = bench.station.stats().totals();
+    assert_eq!((totals.missed, totals.received), (0, 1), "the statistics go on, and nothing was missed");
+    // What travels in another way is heard from its beginning.
+    bench.hear(b"T-");
+    assert!(!reload(&mut bench, &SCALE.replace("\\r\\n", "!")));
+    bench.said.clear();
+    bench.hear(b"T10!");
+    bench.until(ms(140));
+    assert_eq!((text(&bench.said), bench.get("tare")), (vec![(ms(135), "OK W1 130!")], Value::Float(1.0)));
+}
+
+#[test]
 fn what_is_received_goes_into_points_and_is_answered_after_the_delay() {
     let mut bench = Bench::new(SCALE);
     bench.until(ms(30));
