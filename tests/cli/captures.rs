@@ -47,7 +47,7 @@ fn shows_the_exchange(file: &Path, link: Option<&str>) {
 }
 
 /// The fields of all packets, as tshark prints them.
-fn tshark(file: &Path, fields: &[&str]) -> String {
+pub fn tshark(file: &Path, fields: &[&str]) -> String {
     let mut command = Command::new("tshark");
     command.args(["-d", "rtacser.data,mbrtu", "-o", "mbrtu.crc_verification:TRUE", "-T", "fields"]);
     command.args(fields.iter().flat_map(|field| ["-e", field]));

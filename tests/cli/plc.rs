@@ -1,12 +1,14 @@
 //! `hilrig plc`: a simulated PLC in the foreground, what is said when it cannot be, and the one of a daemon.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, Stdio};
 
-use hilrig_tests::{Sandbox, repository, signal, wait_for};
+use hilrig_capture::{Recording, Side};
+use hilrig_tests::{PATIENCE, Sandbox, need, repository, signal, wait_for};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::captures::tshark;
 use crate::one_sentence;
 
 const MODEL: &str = r#"
@@ -98,6 +100,84 @@ fn without_a_model_there_is_a_simple_map_and_a_trace() {
     assert!(out.contains("port pty:x: 2 requests, 2 replies"), "{out}");
     assert!(!out.contains('\u{1b}'), "colours only on a terminal: {out}");
     assert!(sandbox.runtime_files().is_empty(), "nothing is left");
+}
+
+#[test]
+fn what_passes_is_captured_from_the_first_byte_and_wireshark_reads_it() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.scratch().join("plc.pcapng");
+    let args = ["--port", "pty:x", "--port", "tcp-listen:127.0.0.1:0", "--unit", "17", "--capture"];
+    let plc = Plc::start(&sandbox, &[&args[..], &[file.to_str().unwrap()]].concat(), 2);
+    assert!(read(&sandbox, "x", "holding:7", "17", &[]).contains("  7\n"));
+    let mut line = std::fs::OpenOptions::new().write(true).open(sandbox.port("x")).unwrap();
+    line.write_all(b"noise on the line").unwrap();
+    drop(line);
+    assert!(read(&sandbox, "x", "holding:500", "17", &[]).contains("illegal data address"));
+    let out = plc.stop();
+    assert!(out.contains(&format!("capture {}: ", file.display())) && !out.contains("LOST"), "{out}");
+    let recording = Recording::open(&file, None).unwrap();
+    let (asked, said) = (recording.sent_by(Side::A), recording.sent_by(Side::B));
+    assert_eq!(
+        asked,
+        [&adu(&[17, 3, 0, 7, 0, 1])[..], b"noise on the line", &adu(&[17, 3, 1, 244, 0, 1])].concat()
+    );
+    assert_eq!(said, [adu(&[17, 3, 2, 0, 7]), adu(&[17, 0x83, 2])].concat());
+    if need("tshark") {
+        let seen = tshark(&file, &["frame.interface_name", "_ws.col.Info", "mbrtu.crc16.status"]);
+        let shown = |words: &[&str]| seen.lines().any(|line| words.iter().all(|word| line.contains(word)));
+        for words in [
+            &["pty:x", "Query", "Unit:  17", "Read Holding Registers", "\t1"][..],
+            &["pty:x", "Response", "Unit:  17", "Read Holding Registers", "\t1"],
+            &["pty:x", "Response", "Illegal data address", "\t1"],
+        ] {
+            assert!(shown(words), "{words:?} is not in\n{seen}");
+        }
+    }
+    // Two things cannot go to stdout.
+    let twice = sandbox.run(["plc", "--port", "pty:x", "--capture", "-", "--trace"]);
+    assert!(one_sentence(&twice, 2).contains("stdout"));
+    let none = sandbox.run(["plc", "--port", "tcp-listen:127.0.0.1:0", "--capture", file.to_str().unwrap()]);
+    assert!(one_sentence(&none, 3).contains("tshark -i any"));
+}
+
+/// A frame of RTU.
+fn adu(body: &[u8]) -> Vec<u8> {
+    let crc = hilrig_modbus::crc::crc16(body);
+    body.iter().copied().chain(crc.to_le_bytes()).collect()
+}
+
+#[test]
+fn a_lost_port_comes_back_in_the_foreground() {
+    let sandbox = Sandbox::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = format!("tcp:{}", listener.local_addr().unwrap());
+    let mut plc = Plc::start(&sandbox, &["--port", &port, "--framing", "rtu"], 1);
+    let ask = |peer: &mut std::net::TcpStream| {
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        peer.write_all(&adu(&[1, 3, 0, 5, 0, 1])).unwrap();
+        let mut got = [0; 7];
+        peer.read_exact(&mut got).unwrap();
+        assert_eq!(got[..5], [1, 3, 2, 0, 5]);
+    };
+    let address = listener.local_addr().unwrap();
+    let mut peer = listener.accept().unwrap().0;
+    ask(&mut peer);
+    drop((peer, listener));
+    assert!(plc.line("hilrig: port tcp").contains("is gone"));
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    ask(&mut listener.accept().unwrap().0);
+    let _peer = listener;
+    let out = plc.stop();
+    assert!(out.contains("2 requests, 2 replies") && out.contains("reconnects"), "{out}");
+    // Unless it is not wanted.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = format!("tcp:{}", listener.local_addr().unwrap());
+    let mut command = sandbox.command(["plc", "--port", &port, "--framing", "rtu", "--no-reconnect"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(listener.accept().unwrap());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no port is left"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the bridge says of its actions: names, help, arguments. Runs nothing.
 
-use hilrig_contract::arg::{choice, float, int, needed, switch, text};
+use hilrig_contract::arg::{float, int, needed, switch, text};
 use hilrig_contract::{ActionDescriptor, ArgDescriptor, ValueKind};
 use hilrig_record::{capture_action, replay_action};
 

@@ -14,7 +14,7 @@ use hilrig_record::RunInfo;
 use hilrig_wire::{FaultRule, LinkCore, WireSpec};
 use serde_json::{Value, json};
 
-use crate::args::{CarryArgs, LinesArg, LinkArgs, PairArgs};
+use crate::args::{CaptureShape, CarryArgs, LinesArg, LinkArgs, PairArgs, Rotate};
 use crate::inline;
 use crate::output::{Exit, Failure, say, say_json};
 
@@ -132,28 +132,31 @@ fn dress(specs: &mut [LinkSpec], args: &CarryArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The capture that was asked for. Stdout is a file like any other.
+/// The capture that was asked for.
 fn capture_spec(args: &CarryArgs) -> Result<Option<CaptureSpec>, Failure> {
     let Some(file) = &args.capture else { return Ok(None) };
+    let CaptureShape { format, framing, points, rotate, keep } = args.shape.clone();
+    captured(file, CaptureSpec { format, framing, points, keep, ..CaptureSpec::new("") }, rotate).map(Some)
+}
+
+/// A capture to this file, of this shape. Stdout is a file like any other.
+pub fn captured(file: &Path, shape: CaptureSpec, rotate: Option<Rotate>) -> Result<CaptureSpec, Failure> {
     let stdout = file == Path::new("-");
     if stdout && std::io::stdout().is_terminal() {
         return Err(Failure::usage("stdout is a terminal: pipe the capture into Wireshark, or name a file"));
     }
-    if stdout && args.shape.rotate.is_some() {
+    if stdout && rotate.is_some() {
         return Err(Failure::usage("--rotate is for files: a stream has no next file"));
     }
-    let rotate = args.shape.rotate.unwrap_or_default();
+    let rotate = rotate.unwrap_or_default();
     let spec = CaptureSpec {
-        format: args.shape.format.clone(),
-        framing: args.shape.framing.clone(),
-        points: args.shape.points,
+        file: if stdout { PathBuf::from(STDOUT) } else { file.to_owned() },
         rotate_megabytes: rotate.megabytes,
         rotate_seconds: rotate.seconds,
-        keep: args.shape.keep,
-        ..CaptureSpec::new(if stdout { PathBuf::from(STDOUT) } else { file.clone() })
+        ..shape
     };
     spec.check().map_err(|e| Failure::usage(format!("--capture: {e}")))?;
-    Ok(Some(spec))
+    Ok(spec)
 }
 
 /// A word of a command line, so that it can be typed again.
@@ -213,12 +216,7 @@ fn carry(mut specs: Vec<LinkSpec>, args: &CarryArgs, json: bool) -> Result<ExitC
             eprintln!("hilrig: {}", if trouble.is_empty() { "all ports are back" } else { &trouble });
             told = trouble;
         }
-        let rows = links.captures().rows();
-        let bad: Vec<&CaptureRow> = rows.iter().filter(|row| row.state == "failed").collect();
-        for row in bad.iter().skip(failed_captures) {
-            eprintln!("hilrig: the {} has ended: {}", title(row), row.error);
-        }
-        failed_captures = failed_captures.max(bad.len());
+        tell_failed(&links.captures().rows(), &mut failed_captures);
         if links.lost().1 {
             end = Err(Failure::infrastructure("no link is left"));
             break;
@@ -229,13 +227,7 @@ fn carry(mut specs: Vec<LinkSpec>, args: &CarryArgs, json: bool) -> Result<ExitC
     }
     let outcome = if end.is_ok() { "ended" } else { "lost" };
     let captures = links.end_captures(outcome);
-    for row in captures.iter().filter(|row| !row.error.is_empty()) {
-        // Whoever looks at a live capture may stop looking.
-        match row.file.as_str() {
-            STDOUT => {}
-            file => end = Err(Failure::infrastructure(format!("{file}: {}", row.error))),
-        }
-    }
+    end = end.and_then(|code| whole(&captures).map(|()| code));
     let report = report(&links, &captures);
     match (json, to_stdout) {
         (true, false) => say_json(&report),
@@ -299,11 +291,30 @@ fn tell(links: &LinkSet, captures: &[CaptureRow], say: impl Fn(&str)) {
             }
         });
     }
-    for row in captures {
-        let lost =
-            if row.lost_bytes > 0 { format!(", {} BYTES LOST", row.lost_bytes) } else { String::new() };
-        say(&format!("{}: {} bytes in {} records{lost}", title(row), row.bytes, row.records));
+    captures.iter().for_each(|row| say(&account(row)));
+}
+
+/// What is in a capture, for people.
+pub fn account(row: &CaptureRow) -> String {
+    let lost = if row.lost_bytes > 0 { format!(", {} BYTES LOST", row.lost_bytes) } else { String::new() };
+    format!("{}: {} bytes in {} records{lost}", title(row), row.bytes, row.records)
+}
+
+/// Captures that have failed fail the run; but whoever looks at a live one may stop looking.
+pub fn whole(captures: &[CaptureRow]) -> Result<(), Failure> {
+    match captures.iter().rfind(|row| !row.error.is_empty() && row.file != STDOUT) {
+        Some(row) => Err(Failure::infrastructure(format!("{}: {}", row.file, row.error))),
+        None => Ok(()),
     }
+}
+
+/// Says which captures have failed since it was last asked.
+pub fn tell_failed(rows: &[CaptureRow], told: &mut usize) {
+    let bad: Vec<&CaptureRow> = rows.iter().filter(|row| row.state == "failed").collect();
+    for row in bad.iter().skip(*told) {
+        eprintln!("hilrig: the {} has ended: {}", title(row), row.error);
+    }
+    *told = bad.len().max(*told);
 }
 
 /// A capture or record in words.

@@ -13,7 +13,7 @@ pub use catalogue::Catalogue;
 pub use model::{Model, ModelFile, PortPlan, Role, Seated, character_format, port_url, schema};
 pub use news::{Kind, News, Watch};
 pub use run::{
-    FaultRow, Learned, PointRow, PollRow, PortRow, PortRun, Reloaded, Run, RunError, RunOptions, SniffRow,
-    Sniffed, TimingRow, state_file,
+    FaultRow, Learned, PointRow, PollRow, PortNews, PortRow, PortRun, Reloaded, ReplayRow, Run, RunError,
+    RunOptions, SniffRow, Sniffed, TimingRow, state_file,
 };
 pub use simple::simple_plant;

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use hilrig_capture::{Framing as CaptureFraming, PacketFormat, Points};
 use hilrig_modbus::Framing;
+
+use super::bridge::Rotate;
 
 pub const PLC_HELP: &str = "Without a model each unit has 100 addresses in each table: holding and input registers \
 that count up from 0, coils and discrete inputs that are off. A model says what else there is: points with types and \
@@ -12,6 +15,7 @@ signals, faults, poll lists, sniffers, gateways, telegrams.
 Example: hilrig plc --port /dev/ttyUSB0?baud=19200&format=8E1 --unit 17 --trace
 Example: hilrig plc --port pty:plc --port tcp-listen:127.0.0.1:5020 --trace
 Example: hilrig plc rigs/models/pump.toml --port line=pty:pump --trace --watch
+Example: hilrig plc --port /dev/ttyUSB0 --capture line.pcapng
 Example: hilrig plc check rigs/models/pump.toml
 Example: hilrig plc set pump.speed=1450 (of the simulator that the daemon runs)";
 
@@ -50,6 +54,14 @@ pub struct PlcArgs {
     /// Read the model again when one of its files changes (SIGHUP does so at any time)
     #[arg(long, requires = "model")]
     pub watch: bool,
+    /// Capture what passes on all ports but listeners, from the first byte, into a pcapng file; `-`: to stdout
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
+    #[command(flatten)]
+    pub shape: PlcCaptureShape,
+    /// End when all ports are lost, instead of waiting for their return
+    #[arg(long)]
+    pub no_reconnect: bool,
     /// Begin with the state in this file, if it is there, and keep it there at the end
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
@@ -57,6 +69,26 @@ pub struct PlcArgs {
     #[arg(long, value_name = "WISHES", num_args = 0..=1, require_equals = true,
         default_missing_value = "fifo = 10, spinMicroseconds = 60, lockMemory = true")]
     pub realtime: Option<String>,
+}
+
+/// How a capture looks. `--format` and `--framing` are those of the lines here.
+#[derive(Debug, Args)]
+pub struct PlcCaptureShape {
+    /// What Wireshark is told: `rtac` (lines, break, errors) or `pdu:DISSECTOR` (opens without a setting)
+    #[arg(long, value_name = "FORMAT", default_value = "rtac", requires = "capture")]
+    pub capture_format: PacketFormat,
+    /// What one packet is: `raw`, `silence`, `silence:TIME` or `terminator:HEX` [default: a frame of the ports' framing]
+    #[arg(long, value_name = "FRAMING", requires = "capture")]
+    pub capture_framing: Option<CaptureFraming>,
+    /// Which bytes: `in` (from the lines), `out` (to them) or `both`
+    #[arg(long, value_name = "POINTS", default_value = "both", requires = "capture")]
+    pub capture_points: Points,
+    /// Begin a new file at a size or after a time, as 100MB, 60s or 100MB,60s
+    #[arg(long, value_name = "SIZE,TIME", requires = "capture")]
+    pub rotate: Option<Rotate>,
+    /// Keep so many files of the capture
+    #[arg(long, value_name = "FILES", requires = "rotate")]
+    pub keep: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]

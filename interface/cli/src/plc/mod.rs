@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use hilrig_bridge::RealTimeSpec;
+use hilrig_bridge::{CaptureRow, RealTimeSpec};
+use hilrig_capture::CaptureSpec;
 use hilrig_contract::{Event, EventParams, Topic, timestamp};
 use hilrig_files::FileError;
 use hilrig_plc::{Model, News, PortPlan, Role, Run, RunError, RunOptions, Watch, simple_plant, state_file};
@@ -19,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use self::trace::Trace;
 use crate::args::{PlcArgs, PlcCommand};
-use crate::foreground::{interrupt_flag, runtime};
+use crate::foreground::{account, captured, interrupt_flag, runtime, tell_failed, whole};
 use crate::output::{Exit, Failure, plain, say, say_json, table};
 use crate::{client, inline};
 
@@ -299,6 +300,13 @@ fn foreground(args: &PlcArgs, root: &Path, json: bool) -> Result<ExitCode, Failu
     }
     let realtime: Option<RealTimeSpec> =
         args.realtime.as_deref().map(|text| inline::table("--realtime", text)).transpose()?;
+    let capture = capture_spec(args, &model)?;
+    let to_stdout = args.capture.as_deref() == Some(Path::new("-"));
+    if to_stdout && (args.trace || json) {
+        return Err(Failure::usage(
+            "--trace and --json print on stdout, where the capture would be; give a file",
+        ));
+    }
     let interrupted = interrupt_flag()?;
     let hangup = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGHUP, hangup.clone())
@@ -309,6 +317,8 @@ fn foreground(args: &PlcArgs, root: &Path, json: bool) -> Result<ExitCode, Failu
         realtime: realtime.as_ref().map(Into::into),
         restore: (restore && file.exists()).then(|| file.clone()),
         watch: args.trace || json,
+        reconnect: !args.no_reconnect,
+        capture: capture.map(|spec| (spec, PathBuf::new())),
         stop: &stop,
     };
     let run = match Run::start(model, &options) {
@@ -338,6 +348,7 @@ fn foreground(args: &PlcArgs, root: &Path, json: bool) -> Result<ExitCode, Failu
     let mut changed = newest(&run.model().files);
     let mut seldom = Instant::now();
     let mut trouble = String::new();
+    let mut failed_captures = 0;
     let mut end = Ok(());
     while !stop() {
         std::thread::sleep(LOOK);
@@ -351,8 +362,8 @@ fn foreground(args: &PlcArgs, root: &Path, json: bool) -> Result<ExitCode, Failu
             continue;
         }
         seldom = Instant::now();
-        run.keep_up(args.trace || json);
         shown.troubles(&run);
+        tell_failed(&run.captures(), &mut failed_captures);
         if args.watch {
             let now = newest(&run.model().files);
             if now != changed {
@@ -362,12 +373,10 @@ fn foreground(args: &PlcArgs, root: &Path, json: bool) -> Result<ExitCode, Failu
         }
         let now = run.trouble();
         if now != trouble {
-            if !now.is_empty() {
-                eprintln!("hilrig: {now}");
-            }
+            eprintln!("hilrig: {}", if now.is_empty() { "all ports are back" } else { &now });
             trouble = now;
         }
-        if run.ports().iter().all(|p| p.row().state == "lost") {
+        if run.given_up().1 {
             end = Err(Failure::infrastructure("no port is left"));
             break;
         }
@@ -379,8 +388,23 @@ fn foreground(args: &PlcArgs, root: &Path, json: bool) -> Result<ExitCode, Failu
         run.save(&file).map_err(|e| Failure::infrastructure(e.to_string()))?;
         eprintln!("the state is in {}", file.display());
     }
-    summary(&run, json);
-    end.map(|()| ExitCode::SUCCESS)
+    let captures = run.end_captures();
+    summary(&run, json, |line| if to_stdout { eprintln!("{line}") } else { say(line) }, &captures);
+    end.and_then(|()| whole(&captures)).map(|()| ExitCode::SUCCESS)
+}
+
+/// The capture that was asked for; without more words one packet is a frame of the model's ports.
+fn capture_spec(args: &PlcArgs, model: &Model) -> Result<Option<CaptureSpec>, Failure> {
+    let (Some(file), shape) = (&args.capture, &args.shape) else { return Ok(None) };
+    let framing = shape.capture_framing.clone().unwrap_or_else(|| model.capture_framing());
+    let spec = CaptureSpec {
+        format: shape.capture_format.clone(),
+        framing,
+        points: shape.capture_points,
+        keep: shape.keep,
+        ..CaptureSpec::new("")
+    };
+    captured(file, spec, shape.rotate).map(Some)
 }
 
 /// The latest change of the files.
@@ -402,19 +426,20 @@ fn reload(run: &Run, args: &PlcArgs) {
     match run.reload(model) {
         Ok(done) => {
             done.warnings.iter().for_each(|warning| eprintln!("hilrig: {warning}"));
-            eprintln!("reloaded: {} points, {} of them kept their values", done.points, done.kept);
+            eprintln!("reloaded: {}", done.sentence());
         }
         Err(error) => eprintln!("hilrig: {error}"),
     }
 }
 
-fn summary(run: &Run, json: bool) {
+fn summary(run: &Run, json: bool, say: impl Fn(&str), captures: &[CaptureRow]) {
     let ports: Vec<_> = run.ports().iter().map(|p| p.counter_row()).collect();
     let faults = run.faults().unwrap_or_default();
     if json {
         say_json(&json!({
             "running": false, "uptimeMs": run.uptime().as_millis() as u64, "seed": run.model().seed,
             "portCounters": ports, "faults": faults, "polls": run.polls(), "sniffers": run.sniffed(None).unwrap_or_default(),
+            "captures": captures,
         }));
         return;
     }
@@ -458,4 +483,5 @@ fn summary(run: &Run, json: bool) {
     for row in run.sniffed(None).unwrap_or_default() {
         row.lines().iter().for_each(|line| say(line));
     }
+    captures.iter().for_each(|row| say(&account(row)));
 }

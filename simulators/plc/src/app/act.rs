@@ -35,8 +35,14 @@ impl PlcApp {
         let model = load(call.root, &file, Some(old.seed))?;
         let done = run.reload(model).map_err(failed)?;
         done.warnings.iter().for_each(|warning| call.job.warn(warning));
-        call.job.out(&format!("{} points, {} of them kept their values", done.points, done.kept));
-        Ok(object(json!({"points": done.points, "kept": done.kept, "warnings": done.warnings})))
+        call.job.out(&done.sentence());
+        Ok(object(json!({
+            "points": done.points,
+            "kept": done.kept,
+            "pollsKept": done.polls_kept,
+            "pollsChanged": done.polls_changed,
+            "warnings": done.warnings,
+        })))
     }
 
     pub(super) fn point_get(&self, call: Call<'_>) -> Outcome {

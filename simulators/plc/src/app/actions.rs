@@ -1,7 +1,8 @@
 //! The actions of the app as consoles list them. What they do is in the modules beside.
 
-use hilrig_contract::arg::{choice, float, int, needed, text};
+use hilrig_contract::arg::{choice, float, int, needed, switch, text};
 use hilrig_contract::{ActionDescriptor, ArgDescriptor, ValueKind};
+use hilrig_record::{capture_action, replay_action};
 
 use super::config::{PLACE, SETTING};
 
@@ -28,7 +29,7 @@ pub(super) fn all() -> Vec<ActionDescriptor> {
         action(
             "reload",
             "Reload",
-            "Read the files of the running model again and go on with them at a frame boundary; points of the same name and type keep their values.",
+            "Read the files of the running model again and go on with them at a frame boundary; points of the same name and type keep their values, polls and telegrams their rhythm.",
         )
         .exclusive(),
         action("point_list", "List points", "All points, or those of a name or pattern, with their values.")
@@ -90,6 +91,32 @@ pub(super) fn all() -> Vec<ActionDescriptor> {
         action("sniff_get", "What was heard", "Statistics and learnt addresses of all sniffers.")
             .arg(text("port", "Port URL or name; left out, all"))
             .read_only(),
+        capture_action(
+            action(
+                "record_start",
+                "Start recording",
+                "Write what passes on ports of the model, both ways and noise too, to a pcapng file that Wireshark opens, or live into a FIFO; of a gateway it is the line behind it. The job ends when it is up; the recording ends by record_stop or with the run.",
+            )
+            .arg(text("ports", "Ports of the model, separated by commas; left out, all but listeners")),
+            text(
+                "framing",
+                "raw, silence, silence:2ms or terminator:0d0a; left out, what parts frames on these ports",
+            ),
+            "both",
+        ),
+        action("record_stop", "Stop recording", "End recordings; the result says what they hold.")
+            .arg(text("capture", "Recording: its id or file; left out, all")),
+        replay_action(
+            action(
+                "replay_start",
+                "Replay",
+                "Send a recording out of a port of the model with its own timing, for example a master's requests to a device, or noise. Meanwhile whoever sits on the port finds its line closed: a slave does not answer, polls and telegrams rest, and go on in their rhythm afterwards. With beside it goes on, and what both send goes out in turn. The job ends with the replay.",
+            ),
+            [
+                text("port", "Port of the model; may be left out if only one has a line"),
+                switch("beside", "Whoever sits on the port goes on").default(false),
+            ],
+        ),
         action("snapshot_save", "Save state", "Write the state of all points to state/plc/ of the root.")
             .arg(text("file", "Name of the file; left out, that of the model")),
         action(

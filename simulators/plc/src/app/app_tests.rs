@@ -1,5 +1,6 @@
 //! The app on real virtual ports, asked by the master core on a shard of its own.
 
+use std::io::{Read, Write};
 use std::path::Path;
 
 use hilrig_contract::{ConfigTree, Job, Stop};
@@ -78,6 +79,26 @@ impl Bench {
         error
     }
 
+    /// The status as soon as it is so.
+    #[track_caller]
+    fn until(&self, done: impl Fn(&AppStatus) -> bool) -> AppStatus {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let status = self.app.status();
+            if done(&status) {
+                return status;
+            }
+            assert!(
+                Instant::now() < end,
+                "never: {:?} {:?} {:?}",
+                status.error,
+                status.fields,
+                status.metrics
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn files(&self) -> Vec<std::path::PathBuf> {
         let links = |p: &Path| p.is_symlink() || p.exists();
         let dir = std::fs::read_dir(self.dir.path().join("run")).unwrap();
@@ -125,8 +146,16 @@ fn read(unit: u8, table: Table, address: u16, quantity: u16) -> Exchange {
     Exchange::read(unit, table, address, quantity).unwrap()
 }
 
+/// A frame of RTU.
+fn adu(body: &[u8]) -> Vec<u8> {
+    let crc = hilrig_modbus::crc::crc16(body);
+    body.iter().copied().chain(crc.to_le_bytes()).collect()
+}
+
 #[path = "model_tests.rs"]
 mod of_models;
+#[path = "record_tests.rs"]
+mod of_records;
 
 #[test]
 fn a_run_answers_on_its_port_and_stops_twice() {
@@ -272,23 +301,45 @@ fn a_port_that_is_taken_fails_the_second_start_only() {
 }
 
 #[test]
-fn a_lost_port_is_reported_and_can_be_started_again() {
+fn a_lost_port_is_reported_and_comes_back_by_itself() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let bench = Bench::with("port", format!("tcp:{}", listener.local_addr().unwrap()));
     bench.invoke("run_start", json!({})).unwrap();
     let boot = bench.app.status().run;
-    drop(listener.accept().unwrap());
-    let end = Instant::now() + Duration::from_secs(10);
-    while bench.app.status().error.is_empty() {
-        assert!(Instant::now() < end, "the loss is not reported");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let status = bench.app.status();
-    assert!(status.error.contains("tcp:127.0.0.1:"), "{}", status.error);
+    let mut peer = listener.accept().unwrap().0;
+    let request = adu(&[1, 3, 0, 5, 0, 1]);
+    let answer = |peer: &mut std::net::TcpStream| {
+        peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        peer.write_all(&request).unwrap();
+        let mut got = [0; 7];
+        peer.read_exact(&mut got).unwrap();
+        got[..5].to_vec()
+    };
+    assert_eq!(answer(&mut peer), [1, 3, 2, 0, 5]);
+    // Nobody answers there for a while.
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    drop(peer);
+    let status = bench.until(|s| s.error.contains("opening it again: "));
+    assert!(status.error.contains(&format!("port tcp:{address} is gone: ")), "{}", status.error);
     assert_eq!((&status.fields["healthState"], &status.run), (&json!("degraded"), &boot));
-    assert_eq!(bench.invoke("run_start", json!({})).unwrap()["alreadyRunning"], false);
-    assert_ne!(bench.app.status().run, boot);
-    assert_eq!(bench.app.status().error, "");
+    assert_eq!(
+        (&status.fields["portState"], &status.fields["portNews"][0]["what"]),
+        (&json!("lost"), &json!("lost"))
+    );
+    // It is looked for, so there is nothing to start anew.
+    assert_eq!(bench.invoke("run_start", json!({})).unwrap()["alreadyRunning"], true);
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    let mut peer = listener.accept().unwrap().0;
+    let status = bench.until(|s| s.error.is_empty() && s.fields["portNews"].as_array().unwrap().len() > 1);
+    assert_eq!((&status.fields["portState"], &status.run), (&json!("open"), &boot));
+    let news: Vec<_> =
+        status.fields["portNews"].as_array().unwrap().iter().map(|n| n["what"].clone()).collect();
+    assert_eq!(news, ["lost", "back"]);
+    assert_eq!(answer(&mut peer), [1, 3, 2, 0, 5]);
+    let status = bench.until(|s| s.metrics["replies"] == 2);
+    assert_eq!(status.metrics["reconnects"], 1, "and the statistics went on");
+    bench.invoke("run_stop", json!({})).unwrap();
 }
 
 #[test]

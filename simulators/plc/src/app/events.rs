@@ -147,7 +147,6 @@ impl Teller {
                     }
                     if timing.elapsed() >= TIMING {
                         timing = Instant::now();
-                        run.keep_up(telling.watching);
                         telling.timing(&run);
                     }
                 }

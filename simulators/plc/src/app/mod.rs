@@ -5,6 +5,7 @@ mod act;
 mod actions;
 mod config;
 mod events;
+mod record;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use hilrig_contract::{
     App, AppSpec, AppStatus, Call, ContractError, ErrorCode, Publisher, RunIdentity, object,
 };
 use hilrig_port::Runtime;
+use hilrig_record::capture_sentence;
 use serde_json::{Map, Value, json};
 
 use self::events::{Selection, Teller};
@@ -95,11 +97,14 @@ impl PlcApp {
     fn start(&self, call: Call<'_>) -> Outcome {
         if let Ok(run) = self.run() {
             let trouble = run.trouble();
-            if trouble.is_empty() {
+            if run.given_up().0 == 0 {
+                if !trouble.is_empty() {
+                    call.job.warn(&format!("{trouble}; it is looked for"));
+                }
                 call.job.out("already running");
                 return Ok(self.started(true));
             }
-            // Nothing answers any more, so this is no run to be told of.
+            // Nothing answers any more, and nothing will, so this is no run to be told of.
             call.job.warn(&format!("{trouble}; starting again"));
             drop(run);
             self.stop(call)?;
@@ -126,6 +131,8 @@ impl PlcApp {
             realtime: None,
             restore: (model.restore && state.exists()).then_some(state),
             watch: false,
+            reconnect: true,
+            capture: None,
             stop: &|| call.job.stop().is_some(),
         };
         let run = Run::start(model, &options).map_err(|e| match call.job.stop() {
@@ -193,6 +200,9 @@ impl PlcApp {
         call.job.out(&format!("stopped; {} requests, {} replies", sum("requests"), sum("replies")));
         result.insert("portCounters".to_owned(), json!(counters));
         result.insert("faults".to_owned(), json!(live.run.faults().unwrap_or_default()));
+        let captures = live.run.end_captures();
+        captures.iter().for_each(|row| call.job.out(&capture_sentence(row)));
+        result.insert("captures".to_owned(), json!(captures));
         live.close(Duration::from_secs(5));
         Ok(result)
     }
@@ -211,6 +221,7 @@ impl Live {
 
     /// Waits for actions that still use the run, then closes its ports here and not on their thread.
     fn close(mut self, patience: Duration) {
+        self.run.end();
         drop(self.teller.take());
         let (mut run, end) = (self.run, Instant::now() + patience);
         loop {
@@ -270,6 +281,9 @@ impl App for PlcApp {
             "sniff_start" => self.sniff_start(call),
             "sniff_stop" => self.sniff_stop(call),
             "sniff_get" => self.sniff_get(call),
+            "record_start" => self.record_start(call),
+            "record_stop" => self.record_stop(call),
+            "replay_start" => self.replay_start(call),
             "snapshot_save" => self.snapshot_save(call),
             "events_set" => self.events_set(call),
             other => Err(ContractError::new(ErrorCode::NotFound, format!("no action {other}"))),

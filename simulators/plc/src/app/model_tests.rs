@@ -31,7 +31,7 @@ effect = { exception = 6 }
 
 impl Bench {
     /// A bench whose config names a model file.
-    fn of_model(text: &str) -> Self {
+    pub(super) fn of_model(text: &str) -> Self {
         let bench = Self::with("scenario", "models/tank.toml");
         std::fs::create_dir(bench.dir.path().join("models")).unwrap();
         bench.write(text);
@@ -185,6 +185,81 @@ fn a_reload_keeps_values_and_takes_in_what_is_new() {
     bench.write(&MODEL.replace("pty:plc", "pty:other"));
     assert!(bench.invoke("reload", json!({})).unwrap_err().message.contains("ports are others"));
     assert_eq!(bench.value("spare"), 44);
+}
+
+/// A master that asks the far end, a telegram that says a point, and the line of the units.
+const PEERS: &str = r#"
+[port.ask]
+url = "pty:ask"
+[master.drive]
+port = "ask"
+[master.drive.poll.status]
+unit = 2
+holding = "0..1"
+every = "10ms"
+timeout = "5s"
+[port.scale]
+url = "pty:scale"
+[telegram.scale]
+port = "scale"
+framing = { terminator = "\r\n" }
+[telegram.scale.send.level]
+every = "10ms"
+fields = [{ text = "L" }, { point = "tank.level", as = { decimal = { decimals = 1 } } }]
+"#;
+
+#[test]
+fn a_reload_takes_in_polls_and_telegrams_and_binds_them_to_the_new_points() {
+    let bench = Bench::of_model(&format!("{MODEL}{PEERS}"));
+    bench.invoke("run_start", json!({})).unwrap();
+    let open = |name: &str| hilrig_tests::Line::open(&bench.dir.path().join("run").join(name));
+    let (ask, scale) = (open("ask"), open("scale"));
+    let says = |wanted: &str| {
+        let end = Instant::now() + Duration::from_secs(20);
+        while scale.read(6).unwrap() != format!("{wanted}\r\n").as_bytes() {
+            assert!(Instant::now() < end, "{wanted} is never said");
+        }
+    };
+    // The next request that `wanted` takes, answered with zeros.
+    let asks = |wanted: &dyn Fn(&[u8]) -> bool| {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let mut got = ask.read(8).unwrap();
+            got.truncate(6);
+            let count = 2 * usize::from(got[5]);
+            let reply = [&[got[0], 3, count as u8][..], &vec![0; count]].concat();
+            ask.write(&adu(&reply)).unwrap();
+            if wanted(&got) {
+                return got;
+            }
+            assert!(Instant::now() < end, "the request never comes");
+        }
+    };
+    says("L1.5");
+    // One more point before the others, another telegram, another poll.
+    let text = format!("{MODEL}{PEERS}").replace(
+        "[unit.tank.point.level]",
+        "[unit.tank.point.first]\nat = \"holding:50\"\nvalue = 9\n[unit.tank.point.level]",
+    );
+    bench.write(&text.replace("{ text = \"L\" }", "{ text = \"M\" }"));
+    let done = bench.invoke("reload", json!({})).unwrap();
+    assert_eq!(
+        (&done["pollsKept"], &done["pollsChanged"], &done["warnings"]),
+        (&json!(1), &json!(0), &json!([]))
+    );
+    says("M1.5");
+    assert_eq!(asks(&|_| true), [2, 3, 0, 0, 0, 2]);
+    bench.write(&format!(
+        "{}\n[master.drive.poll.more]\nunit = 3\nholding = \"7\"\nevery = \"10ms\"\n",
+        text.replace("unit = 2", "unit = 4")
+    ));
+    let done = bench.invoke("reload", json!({})).unwrap();
+    assert_eq!((&done["pollsKept"], &done["pollsChanged"]), (&json!(0), &json!(2)));
+    says("L1.5");
+    assert_eq!(asks(&|got| got[0] == 4), [4, 3, 0, 0, 0, 2]);
+    assert_eq!(asks(&|got| got[0] == 3), [3, 3, 0, 7, 0, 1]);
+    let polls = bench.app.status().metrics["polls"].clone();
+    assert_eq!((&polls[0]["poll"], &polls[1]["poll"]), (&json!("status"), &json!("more")));
 }
 
 #[test]

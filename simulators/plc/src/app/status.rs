@@ -75,6 +75,8 @@ pub(super) fn of(live: Option<&Of>, last_run: &str) -> AppStatus {
         "format": row.as_ref().map_or("", |r| &r.format),
         "baudSeen": first.map(|p| p.stats.snapshot().baud),
         "realtime": granted.unwrap_or_default(),
+        "captures": run.map(Run::capture_states).unwrap_or_default(),
+        "portNews": run.map(Run::port_news).unwrap_or_default(),
     });
     let mut metrics = object(json!({
         "uptimeMs": run.map_or(0, |r| r.uptime().as_millis() as u64),
@@ -82,13 +84,15 @@ pub(super) fn of(live: Option<&Of>, last_run: &str) -> AppStatus {
         "lateness": ports.iter().map(|p| p.timing()).collect::<Vec<_>>(),
         "faults": run.and_then(|run| run.faults().ok()).unwrap_or_default(),
         "polls": run.map(Run::polls).unwrap_or_default(),
+        "captureCounters": run.map(Run::captures).unwrap_or_default(),
+        "replays": run.map(Run::replays).unwrap_or_default(),
     }));
     // The counters of all ports together, and those of a stopped run as zeros.
     let totals = object(json!(
         hilrig_modbus::SlaveTotals::default().entries().collect::<std::collections::BTreeMap<_, _>>()
     ));
     metrics.extend(totals);
-    for key in ["rxBytes", "txBytes", "discardedBytes", "opens"] {
+    for key in ["rxBytes", "txBytes", "discardedBytes", "opens", "reconnects"] {
         metrics.insert(key.to_owned(), 0.into());
     }
     ports.iter().for_each(|port| add(&mut metrics, port));

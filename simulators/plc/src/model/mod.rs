@@ -9,6 +9,7 @@ mod plan;
 
 use std::path::{Path, PathBuf};
 
+use hilrig_capture::Framing as CaptureFraming;
 use hilrig_files::FileError;
 use hilrig_modbus::faults::{Prepared, ReplyFaults};
 use hilrig_modbus::{Framing, GatewayPlan, MasterPlan, Slave, SniffPlan};
@@ -134,6 +135,12 @@ impl Model {
             .faults(self.reply_faults(&port.name, port.framing, now))
     }
 
+    /// What parts frames in a capture of its lines, if nobody says it.
+    pub fn capture_framing(&self) -> CaptureFraming {
+        let lines = self.ports.iter().filter(|p| !p.listens() && !matches!(p.role, Role::Gateway(_)));
+        capture_framing(lines.map(|port| port.framing))
+    }
+
     /// Leaves ports out.
     pub fn keep_ports(&mut self, keep: impl Fn(&PortPlan) -> bool) {
         let mut places = Vec::new();
@@ -149,4 +156,15 @@ impl Model {
         self.telegrams.iter_mut().for_each(|t| t.port = moved(t.port));
         self.ports = places.iter().map(|i| self.ports[*i].clone()).collect();
     }
+}
+
+/// What parts frames in a capture of lines of these framings: what parts them there; silence, if they differ.
+pub(crate) fn capture_framing(framings: impl Iterator<Item = Framing>) -> CaptureFraming {
+    let mut all = framings.map(|framing| match framing {
+        Framing::Ascii | Framing::AsciiOverTcp => CaptureFraming::Terminator(b"\r\n".to_vec()),
+        Framing::Tcp => CaptureFraming::Raw,
+        Framing::Rtu | Framing::RtuOverTcp => CaptureFraming::Silence(None),
+    });
+    let first = all.next().filter(|first| all.all(|other| other == *first));
+    first.unwrap_or(CaptureFraming::Silence(None))
 }

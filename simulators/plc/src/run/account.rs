@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hilrig_modbus::{Master, Outcome};
-use hilrig_port::{Histogram, PortState};
+use hilrig_port::{Histogram, PortState, PortStats};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -23,9 +23,13 @@ pub struct PortRow {
     pub framing: String,
     pub baud: u32,
     pub format: String,
+    /// `open`, `waiting` for somebody at the far end, or `lost`.
     pub state: &'static str,
+    /// Why it is lost, and why it is not back yet.
     pub reason: String,
     pub peer_open: bool,
+    /// How often it came back.
+    pub reconnects: u64,
 }
 
 /// An entry of a poll list.
@@ -56,8 +60,10 @@ pub struct TimingRow {
     pub max_us: f64,
 }
 
-pub(crate) fn state_name(state: PortState) -> &'static str {
-    match state {
+/// Whether it is brought back or not, a port that is gone is lost.
+fn state_name(port: &PortStats) -> &'static str {
+    match port.state() {
+        _ if port.gone() => "lost",
         PortState::Open => "open",
         PortState::Waiting => "waiting",
         PortState::Lost => "lost",
@@ -104,17 +110,22 @@ impl PortRun {
             framing: self.framing.to_string(),
             baud: self.baud,
             format: self.format.to_string(),
-            state: state_name(port.state),
-            reason: port.reason,
+            state: state_name(&self.stats),
+            reason: match &self.line {
+                Some(line) if !matches!(self.core, Core::Gateway { .. }) => line.loss(),
+                _ => port.reason,
+            },
             peer_open: port.peer_open,
+            reconnects: port.reconnects,
         }
     }
 
     /// Of a gateway, the port of the line behind it.
     fn behind(&self, model: &Model) -> Option<PortRow> {
-        let (Core::Gateway { seat, .. }, Role::Gateway(i)) = (&self.core, self.role) else { return None };
+        let (Core::Gateway { .. }, Role::Gateway(i)) = (&self.core, self.role) else { return None };
         let plan = model.ports.iter().find(|p| p.role == Role::Behind(i))?;
-        let port = seat.line()?.snapshot();
+        let line = self.line.as_ref()?;
+        let port = line.stats.snapshot();
         Some(PortRow {
             port: plan.name.clone(),
             url: plan.url.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -123,9 +134,10 @@ impl PortRun {
             framing: plan.framing.to_string(),
             baud: plan.baud,
             format: plan.format.to_string(),
-            state: state_name(port.state),
-            reason: port.reason,
+            state: state_name(&line.stats),
+            reason: line.loss(),
             peer_open: port.peer_open,
+            reconnects: port.reconnects,
         })
     }
 
@@ -174,6 +186,7 @@ impl PortRun {
             ("txBytes", port.tx_bytes),
             ("discardedBytes", port.discarded_bytes),
             ("opens", port.opens),
+            ("reconnects", port.reconnects),
         ] {
             row.insert(name.to_owned(), n.into());
         }

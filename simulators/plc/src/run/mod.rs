@@ -2,28 +2,43 @@
 //! line.
 
 mod account;
+mod comings;
 mod control;
 mod faults;
+mod keeper;
+mod line;
 mod open;
+mod record;
 mod reload;
 mod sniff;
 mod state;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hilrig_capture::CaptureSpec;
 use hilrig_modbus::{FrameReader, FrameRecord, Framing, GatewayStats, MasterStats, SlaveStats, SniffStats};
 use hilrig_points::{Plant, SetError, Shared};
-use hilrig_port::{Format, PortError, PortStats, RealTime, Runtime, ServerRef, Shard, StationRef, Time};
+use hilrig_port::{
+    Format, PortError, PortState, PortStats, RealTime, Runtime, ServerRef, Shard, StationRef, Time,
+};
+use hilrig_record::{CaptureError, Captures};
 use hilrig_telegram::TelegramStats;
 
 use crate::catalogue::Catalogue;
 use crate::model::{Model, Role};
 
+use comings::Comings;
+use keeper::Keeper;
+use line::Line;
+
 pub use account::{PollRow, PortRow, TimingRow};
+pub use comings::PortNews;
 pub use control::PointRow;
 pub use faults::FaultRow;
+pub use record::ReplayRow;
 pub use reload::Reloaded;
 pub use sniff::{Learned, SniffRow, Sniffed};
 pub use state::state_file;
@@ -37,6 +52,10 @@ pub struct RunOptions<'a> {
     pub restore: Option<PathBuf>,
     /// Record frames from the first one on, and not only once a [`Watch`](crate::Watch) looks.
     pub watch: bool,
+    /// Bring ports back that are lost.
+    pub reconnect: bool,
+    /// Capture all lines from their first byte on. A relative file is below the folder.
+    pub capture: Option<(CaptureSpec, PathBuf)>,
     /// Asked while ports are opened.
     pub stop: &'a dyn Fn() -> bool,
 }
@@ -62,6 +81,10 @@ pub enum RunError {
     Unknown { what: &'static str, name: String, known: String },
     #[error("{0}")]
     Set(#[from] SetError),
+    #[error("{0}")]
+    Capture(#[from] CaptureError),
+    #[error("the thread that looks after the run cannot be started: {0}")]
+    Keeper(std::io::Error),
     #[error("{what}: {why}")]
     Refused { what: String, why: String },
     #[error("{}: {source}", path.display())]
@@ -79,13 +102,18 @@ pub struct Run {
     model: Mutex<Arc<Model>>,
     catalogue: Mutex<Arc<Catalogue>>,
     plant: Shared,
-    ports: Mutex<Vec<Arc<PortRun>>>,
+    ports: Arc<Mutex<Vec<Arc<PortRun>>>>,
     begun: Time,
     since: Instant,
     warnings: Vec<String>,
     watch: bool,
+    reconnect: bool,
     runtime: Runtime,
-    shard: Shard,
+    comings: Arc<Comings>,
+    captures: Captures,
+    replays: Mutex<Vec<ReplayRow>>,
+    keeper: Keeper,
+    shard: Arc<Shard>,
 }
 
 /// A port of a run.
@@ -104,6 +132,9 @@ pub struct PortRun {
     pub stats: Arc<PortStats>,
     pub(crate) core: Core,
     pub(crate) frames: Mutex<FrameReader>,
+    watched: AtomicBool,
+    /// The line that its core sits at; a listener has none, but a gateway the one behind it.
+    pub(crate) line: Option<Arc<Line>>,
 }
 
 #[derive(Debug)]
@@ -160,27 +191,60 @@ impl Run {
         Ok(self.shard.between(|now| self.plant.with(|plant| f(plant, now)))?)
     }
 
-    /// To be called about once a second: what nobody asks for must not pile up until somebody does. `watched`: somebody
-    /// else takes the telegrams.
-    pub fn keep_up(&self, watched: bool) {
-        let _ = self.with_plant(|plant, now| plant.advance(now));
-        if !watched {
-            self.ports().iter().for_each(|port| while port.next_telegram().is_some() {});
-        }
-    }
-
     /// Why the run does not work, if so.
     pub fn trouble(&self) -> String {
         let lost =
             |row: PortRow| (row.state == "lost").then(|| format!("port {} is gone: {}", row.url, row.reason));
         self.rows().into_iter().filter_map(lost).collect::<Vec<_>>().join("; ")
     }
+
+    /// The last ports that were lost or came back, oldest first.
+    pub fn port_news(&self) -> Vec<PortNews> {
+        self.comings.rows()
+    }
+
+    /// How many ports are gone for good, and whether all are.
+    pub fn given_up(&self) -> (usize, bool) {
+        let ports = self.ports();
+        let gone = |port: &&Arc<PortRun>| {
+            port.stats.gone() && port.stats.state() == PortState::Lost
+                || port.line.as_ref().is_some_and(|line| line.is_given_up())
+        };
+        let count = ports.iter().filter(gone).count();
+        (count, count == ports.len())
+    }
+
+    /// Ends what goes on beside the ports: threads, replays. Nothing is brought back any more.
+    pub fn end(&self) {
+        self.keeper.end();
+    }
+
+    /// How often its data was let go on while nobody asked: about once a second.
+    pub fn kept_up(&self) -> u64 {
+        self.keeper.ticks.load(Ordering::Relaxed)
+    }
+
+    fn is_over(&self) -> bool {
+        self.keeper.is_over()
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.end();
+        self.end_captures();
+    }
 }
 
 impl PortRun {
     /// Begins or ends the recording of frames.
     pub(crate) fn watch(&self, wanted: bool) {
+        self.watched.store(wanted, Ordering::Relaxed);
         lock(&self.frames).watch(wanted);
+    }
+
+    fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
     }
 
     /// The oldest telegram that nobody has seen.

@@ -1,13 +1,17 @@
 //! From a model to a run: opens its ports, all or none, and seats a core at each.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use hilrig_modbus::{Gateway, Master, TcpSlave, frames};
+use hilrig_modbus::{Gateway, Master, Sniffer, TcpSlave, frames};
 use hilrig_points::Shared;
-use hilrig_port::{OpenPort, Runtime, Shard, Time};
+use hilrig_port::{OpenPort, Runtime, SeatRef, Shard, Time};
+use hilrig_record::Captures;
 use hilrig_telegram::TelegramStation;
 
+use super::keeper::{Keeper, Kept};
+use super::line::{Fresh, Line};
 use super::{Core, PortRun, Run, RunError, RunOptions};
 use crate::catalogue::Catalogue;
 use crate::model::{Model, PortPlan, Role};
@@ -52,15 +56,31 @@ impl Run {
         let mut plant = model.plant();
         let catalogue = Catalogue::new(&plant);
         let shard = Shard::start_with("plc", options.realtime.as_ref().unwrap_or(&model.realtime))?;
+        let shard = Arc::new(shard);
         let begun = Time::now();
         plant.begin(begun);
         if let Some(path) = &options.restore {
             warnings.extend(super::state::restore(&mut plant, begun, path)?);
         }
+        let plant = Shared::new(plant);
+        let (ports, captures, comings) = (Arc::default(), Captures::default(), Arc::default());
+        let kept = Kept {
+            shard: Arc::downgrade(&shard),
+            plant: plant.clone(),
+            ports: Arc::clone(&ports),
+            captures: captures.clone(),
+            comings: Arc::clone(&comings),
+        };
+        let keeper = Keeper::start(&shard, &options.runtime, kept).map_err(RunError::Keeper)?;
         let run = Self {
-            plant: Shared::new(plant),
+            plant,
             catalogue: Mutex::new(Arc::new(catalogue)),
-            ports: Mutex::default(),
+            ports,
+            captures,
+            comings,
+            keeper,
+            replays: Mutex::default(),
+            reconnect: options.reconnect,
             begun,
             since: Instant::now(),
             warnings,
@@ -80,8 +100,13 @@ impl Run {
                 }
                 _ => None,
             };
-            let port = run.seat(i, plan, &model, first, second)?;
+            let fresh = || Fresh::new(options.reconnect, options.capture.as_ref().map(|_| &run.captures));
+            let port = run.seat(i, plan, &model, first, second, fresh()?)?;
             super::lock(&run.ports).push(Arc::new(port));
+        }
+        if let Some((spec, folder)) = &options.capture {
+            run.capture(&run.lines(&[])?, spec, folder)?;
+            run.captures.begin();
         }
         Ok(run)
     }
@@ -94,6 +119,7 @@ impl Run {
         model: &Model,
         opened: Opened,
         behind: Option<(Opened, &PortPlan)>,
+        Fresh { options, first }: Fresh,
     ) -> Result<PortRun, RunError> {
         let (sink, frames) = frames(FRAMES);
         let sink = sink.port(number as u16);
@@ -103,7 +129,11 @@ impl Run {
         let stats = port.stats();
         let failed = |source| RunError::Port { name: plan.name.clone(), url: url.clone(), source };
         let shard = &self.shard;
-        let (kind, core) = match plan.role {
+        // Of a station; what a gateway has is behind it.
+        let line = |who: &str, seat: SeatRef, first| {
+            Line::new(self, plan, who, seat, stats.clone(), (self.reconnect, first))
+        };
+        let (kind, core, line) = match plan.role {
             Role::Slave if plan.listens() => {
                 let slave = TcpSlave::new(plan.framing, plan.timing(), self.plant.clone())
                     .units(plan.units.as_deref())
@@ -114,13 +144,14 @@ impl Run {
                     .frames(sink);
                 let stats = slave.stats();
                 let seat = shard.add_server(port, None, Box::new(slave)).map_err(failed)?;
-                ("slave", Core::TcpSlave { seat, stats })
+                ("slave", Core::TcpSlave { seat, stats }, None)
             }
             Role::Slave | Role::Behind(_) => {
                 let slave = model.slave(plan, &self.plant, self.begun).frames(sink);
                 let stats = slave.stats();
-                let seat = shard.add_station(port, Box::new(slave)).map_err(failed)?;
-                ("slave", Core::Slave { seat, stats })
+                let seat = shard.add_station_with(port, Box::new(slave), options).map_err(failed)?;
+                let line = line("slave", seat.seat(), first);
+                ("slave", Core::Slave { seat, stats }, line)
             }
             Role::Master(i) => {
                 let master = &model.masters[i].plan;
@@ -133,30 +164,42 @@ impl Run {
                     .plant(self.plant.clone())
                     .frames(sink);
                 let stats = core.stats();
-                let seat = shard.add_station(port, Box::new(core)).map_err(failed)?;
-                ("master", Core::Master { seat, stats })
+                let seat = shard.add_station_with(port, Box::new(core), options).map_err(failed)?;
+                let line = line("master", seat.seat(), first);
+                ("master", Core::Master { seat, stats }, line)
             }
             Role::Sniffer(i) => {
                 let sniffer = model.sniffers.get(i);
                 let time = sniffer.map_or(plan.response_time, |s| s.plan.response_time);
-                ("sniffer", self.seat_sniffer(plan, time, port, sink).map_err(failed)?)
+                let sniffer =
+                    Sniffer::new(plan.timing()).framing(plan.framing).response_time(time).frames(sink);
+                let stats = sniffer.stats();
+                let seat = shard.add_station_with(port, Box::new(sniffer), options).map_err(failed)?;
+                let line = line("sniffer", seat.seat(), first);
+                ("sniffer", Core::Sniffer { seat: Mutex::new(Some(seat)), stats }, line)
             }
             Role::Gateway(i) => {
-                let (line, line_plan) = behind.ok_or(RunError::NoPort)?;
+                let (behind, line_plan) = behind.ok_or(RunError::NoPort)?;
                 let gateway = Gateway::new(line_plan.timing(), &model.gateways[i].plan)
                     .framing(line_plan.framing)
                     .frames(sink);
                 let stats = gateway.stats();
-                let seat = shard.add_server(port, Some(line.port), Box::new(gateway)).map_err(failed)?;
-                ("gateway", Core::Gateway { seat, stats })
+                let line_stats = behind.port.stats();
+                let seat = shard.add_server_with(port, Some(behind.port), Box::new(gateway), options);
+                let seat = seat.map_err(failed)?;
+                let line = seat.seat().and_then(|end| {
+                    Line::new(self, line_plan, "gateway", end, line_stats, (self.reconnect, first))
+                });
+                ("gateway", Core::Gateway { seat, stats }, line)
             }
             Role::Telegram(i) => {
                 let (sink, seen) = hilrig_telegram::frames(FRAMES);
                 let station =
                     TelegramStation::new(model.telegrams[i].plan.clone(), self.plant.clone()).frames(sink);
                 let stats = station.stats();
-                let seat = shard.add_station(port, Box::new(station)).map_err(failed)?;
-                ("telegram", Core::Telegram { seat, stats, seen: Mutex::new(seen) })
+                let seat = shard.add_station_with(port, Box::new(station), options).map_err(failed)?;
+                let line = line("telegram", seat.seat(), first);
+                ("telegram", Core::Telegram { seat, stats, seen: Mutex::new(seen) }, line)
             }
         };
         Ok(PortRun {
@@ -171,6 +214,8 @@ impl Run {
             stats,
             core,
             frames: Mutex::new(frames),
+            watched: AtomicBool::new(self.watch),
+            line,
         })
     }
 }

@@ -1,11 +1,16 @@
 //! A run that goes on with a changed model: all that can be made is made before, and the swap is one moment between two
-//! frames. Ports stay as they are; a model that wants others has to be started.
+//! frames, of all ports together. Ports stay as they are; a model that wants others has to be started.
 
-use hilrig_modbus::{Slave, TcpSlave};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use hilrig_modbus::faults::ReplyFaults;
+use hilrig_modbus::{Kept, Master, Poll, Slave, TcpSlave};
 use hilrig_points::Plant;
-use hilrig_port::Time;
+use hilrig_port::{Time, Visits};
+use hilrig_telegram::TelegramStation;
 
-use super::{Core, Run, RunError};
+use super::{Core, PortRun, Run, RunError};
 use crate::catalogue::Catalogue;
 use crate::model::{Model, PortPlan, Role};
 
@@ -15,8 +20,23 @@ pub struct Reloaded {
     pub points: usize,
     /// Points that were there before, with the same type.
     pub kept: usize,
+    /// Entries of poll lists that go on as they were, and those that are new or others now.
+    pub polls_kept: usize,
+    pub polls_changed: usize,
     /// What the new model says and this run does not do.
     pub warnings: Vec<String>,
+}
+
+impl Reloaded {
+    /// For people.
+    pub fn sentence(&self) -> String {
+        let Self { points, kept, polls_kept, polls_changed, .. } = self;
+        let polls = match polls_kept + polls_changed {
+            0 => String::new(),
+            all => format!("; {all} polls, {polls_kept} of them go on as they were"),
+        };
+        format!("{points} points, {kept} of them kept their values{polls}")
+    }
 }
 
 /// What makes a port another one.
@@ -47,60 +67,124 @@ impl Run {
             ));
         }
         let mut warnings = Vec::new();
-        let masters = |m: &Model| format!("{:?} {:?} {:?}", m.masters, m.gateways, m.sniffers);
-        if masters(&old) != masters(&model) {
-            warnings.push(
-                "poll lists, gateways and sniffers go on as they were until the run is started again"
-                    .to_owned(),
-            );
-        }
-        if format!("{:?}", old.telegrams) != format!("{:?}", model.telegrams) {
-            warnings.push("telegrams go on as they were until the run is started again".to_owned());
+        // Sniffers keep what they have learnt, and gateways their callers.
+        let peers = |m: &Model| text(&(&m.gateways, &m.sniffers));
+        if peers(&old) != peers(&model) {
+            warnings
+                .push("gateways and sniffers go on as they were until the run is started again".to_owned());
         }
         for (port, url) in model.ports.iter_mut().zip(old.ports.iter().map(|p| p.url.clone())) {
             port.url = port.url.take().or(url);
         }
-        // Whoever goes on as before keeps its plan, so that names and numbers stay those of the cores.
-        model.masters.clone_from(&old.masters);
         model.gateways.clone_from(&old.gateways);
         model.sniffers.clone_from(&old.sniffers);
-        model.telegrams.clone_from(&old.telegrams);
-        let mut plant = model.plant();
+        let mut plant: Plant = model.plant();
         let catalogue = Catalogue::new(&plant);
         let kept = |p: &hilrig_points::Point| {
             self.catalogue().points().iter().any(|q| q.name == p.name && q.kind == p.kind)
         };
-        let done = Reloaded {
+        let mut done = Reloaded {
             points: catalogue.points().len(),
             kept: catalogue.points().iter().filter(|p| kept(p)).count(),
             warnings,
+            ..Reloaded::default()
         };
-        // The old plant comes back to be freed here.
-        let _old: Plant = self.with_plant(|current, now| {
-            plant.begin(self.begun);
-            plant.adopt(now, current);
-            std::mem::replace(current, plant)
-        })?;
+        let now = Time::now();
+        let mut changes: Vec<(Arc<PortRun>, Change)> = Vec::new();
         for port in self.ports() {
-            let faults = model.reply_faults(&port.name, port.framing, Time::now());
-            let _old = match &port.core {
-                Core::Slave { seat, .. } => {
-                    Some(self.shard.with_station::<Slave, _>(seat, |slave, _, _| {
-                        slave.refresh();
-                        std::mem::replace(slave.faults_mut(), faults)
-                    })?)
+            if let Some(change) = self.change(&port, &old, &model, now) {
+                if let Change::Polls(_, kept) = &change {
+                    let same = kept.iter().filter(|kept| matches!(kept, Kept::Same(_))).count();
+                    (done.polls_kept, done.polls_changed) =
+                        (done.polls_kept + same, done.polls_changed + kept.len() - same);
                 }
-                Core::TcpSlave { seat, .. } => {
-                    Some(self.shard.with_server::<TcpSlave, _>(seat, |slave, _, _| {
-                        slave.refresh();
-                        std::mem::replace(slave.faults_mut(), faults)
-                    })?)
-                }
-                _ => None,
-            };
+                changes.push((port, change));
+            }
         }
-        *super::lock(&self.catalogue) = std::sync::Arc::new(catalogue);
-        *super::lock(&self.model) = std::sync::Arc::new(model);
+        // What was there before comes back to be freed here.
+        let _old = self.shard.at_once(|visits| {
+            plant.begin(self.begun);
+            self.plant.with(|current| {
+                plant.adopt(visits.now, current);
+                std::mem::swap(current, &mut plant);
+            });
+            changes.iter_mut().for_each(|(port, change)| change.make(port, visits));
+            (plant, changes)
+        })?;
+        *super::lock(&self.catalogue) = Arc::new(catalogue);
+        *super::lock(&self.model) = Arc::new(model);
         Ok(done)
     }
+
+    /// What the core at a port is to get.
+    fn change(&self, port: &PortRun, old: &Model, new: &Model, now: Time) -> Option<Change> {
+        let plan = || new.ports.iter().find(|plan| plan.name == port.name);
+        Some(match (&port.core, port.role) {
+            (Core::Slave { .. } | Core::TcpSlave { .. }, _) => {
+                Change::Faults(new.reply_faults(&port.name, port.framing, now))
+            }
+            (Core::Master { .. }, Role::Master(i)) => {
+                let (old, new) = (&old.masters.get(i)?.plan, &new.masters.get(i)?.plan);
+                let polls = new.polls.iter().map(|(_, poll)| poll.clone());
+                let (master, _) = Master::new(plan()?.timing(), polls, 1);
+                Change::Polls(Box::new(master.turnaround(new.turnaround)), kept(&old.polls, &new.polls))
+            }
+            (Core::Telegram { .. }, Role::Telegram(i)) => {
+                let (old, new) = (&old.telegrams.get(i)?.plan, &new.telegrams.get(i)?.plan);
+                // Bound to the points of the new model, whether it says something new or not.
+                let station = TelegramStation::new(new.clone(), self.plant.clone());
+                Change::Telegrams(Box::new(station), old.travels_as(new))
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// What changes at a port; afterwards, what was there before.
+enum Change {
+    Faults(ReplyFaults),
+    Polls(Box<Master>, Vec<Kept>),
+    Telegrams(Box<TelegramStation>, bool),
+}
+
+impl Change {
+    /// On the shard.
+    fn make(&mut self, port: &PortRun, visits: &mut Visits<'_>) {
+        let now = visits.now;
+        match (self, &port.core) {
+            (Self::Faults(faults), Core::Slave { seat, .. }) => {
+                visits.station(seat, |slave: &mut Slave, _| {
+                    slave.refresh();
+                    std::mem::swap(slave.faults_mut(), faults);
+                });
+            }
+            (Self::Faults(faults), Core::TcpSlave { seat, .. }) => {
+                visits.server(seat, |slave: &mut TcpSlave, _| {
+                    slave.refresh();
+                    std::mem::swap(slave.faults_mut(), faults);
+                });
+            }
+            (Self::Polls(new, kept), Core::Master { seat, .. }) => {
+                visits.station(seat, |master: &mut Master, _| master.take_polls(now, new, kept));
+            }
+            (Self::Telegrams(new, alike), Core::Telegram { seat, .. }) => {
+                visits.station(seat, |station: &mut TelegramStation, _| station.reload(now, new, *alike));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn text(value: &impl Debug) -> String {
+    format!("{value:?}")
+}
+
+/// Which entry of the old list each of the new one was.
+fn kept(old: &[(String, Poll)], new: &[(String, Poll)]) -> Vec<Kept> {
+    let which = |(name, poll): &(String, Poll)| match old.iter().position(|(known, _)| known == name) {
+        Some(at) if text(&old[at].1) == text(poll) => Kept::Same(at),
+        Some(at) => Kept::Changed(at),
+        None => Kept::New,
+    };
+    new.iter().map(which).collect()
 }

@@ -1,14 +1,15 @@
 //! Sniffers of a run: those of its model, and those that are put on a line while it goes on.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use hilrig_files::known;
-use hilrig_modbus::{FrameSink, Sniffer};
-use hilrig_port::{OpenPort, PortError, Station, StationRef};
+use hilrig_modbus::Sniffer;
+use hilrig_port::{Station, StationRef};
 use serde::Serialize;
 
 use super::account::micros;
+use super::line::Fresh;
 use super::{Core, PortRun, Run, RunError, lock, open};
 use crate::model::{PortPlan, Role};
 use crate::words::function_name;
@@ -96,21 +97,6 @@ impl Sniffed {
 }
 
 impl Run {
-    /// Puts a sniffer at an open port.
-    pub(super) fn seat_sniffer(
-        &self,
-        plan: &PortPlan,
-        response_time: std::time::Duration,
-        port: OpenPort,
-        sink: FrameSink,
-    ) -> Result<Core, PortError> {
-        let sniffer =
-            Sniffer::new(plan.timing()).framing(plan.framing).response_time(response_time).frames(sink);
-        let stats = sniffer.stats();
-        let seat = self.shard.add_station(port, Box::new(sniffer))?;
-        Ok(Core::Sniffer { seat: Mutex::new(Some(seat)), stats })
-    }
-
     /// Listens on one more port, until [`end_sniff`](Self::end_sniff) or the end of the run.
     ///
     /// # Errors
@@ -123,7 +109,8 @@ impl Run {
         }
         let opened = open::open(&plan, &self.runtime, stop)?;
         let number = self.ports().len();
-        let port = Arc::new(self.seat(number, &plan, &self.model(), opened, None)?);
+        let fresh = Fresh::new(self.reconnect, None)?;
+        let port = Arc::new(self.seat(number, &plan, &self.model(), opened, None, fresh)?);
         lock(&self.ports).push(port.clone());
         Ok(port)
     }
@@ -171,6 +158,10 @@ impl Run {
             }
             let Core::Sniffer { seat, .. } = &port.core else { continue };
             let seat: Option<StationRef> = lock(seat).take();
+            if let Some(line) = &port.line {
+                line.end();
+                self.captures.leave(&line.info);
+            }
             lock(&self.ports).retain(|p| !Arc::ptr_eq(p, &port));
             if let Some(station) = seat.and_then(|seat| self.shard.remove_station(seat)) {
                 let station: &dyn Station = &*station;
