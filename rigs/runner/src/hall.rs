@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use hilrig_port::{
     Conduit, Event, Events, Format, Link, LinkOptions, LinkSnapshot, OpenPort, PortStats, PortUrl, Runtime,
-    SerialOptions, Server, ServerRef, Shard, Station, StationRef, Time,
+    SerialOptions, Server, ServerRef, Shard, Station, StationRef, Time, VirtualLink, VirtualServer,
+    VirtualStation,
 };
 use hilrig_wire::LinkCore;
 
@@ -185,31 +186,32 @@ impl<'a> RealHall<'a> {
     }
 }
 
-impl Joined for Link {
-    fn id(&self) -> u64 {
-        Link::id(self)
-    }
+/// What is there in reality and in memory has these methods already.
+macro_rules! counted {
+    ($link:ty, $($seated:ty),*) => {
+        impl Joined for $link {
+            fn id(&self) -> u64 {
+                <$link>::id(self)
+            }
 
-    fn stats(&self) -> LinkSnapshot {
-        Link::stats(self)
-    }
+            fn stats(&self) -> LinkSnapshot {
+                <$link>::stats(self)
+            }
 
-    fn ports(&self) -> [Arc<PortStats>; 2] {
-        Link::ports(self)
-    }
+            fn ports(&self) -> [Arc<PortStats>; 2] {
+                <$link>::ports(self)
+            }
+        }
+
+        $(impl Seated for $seated {
+            fn port(&self) -> Arc<PortStats> {
+                <$seated>::port(self)
+            }
+        })*
+    };
 }
-
-impl Seated for StationRef {
-    fn port(&self) -> Arc<PortStats> {
-        StationRef::port(self)
-    }
-}
-
-impl Seated for ServerRef {
-    fn port(&self) -> Arc<PortStats> {
-        ServerRef::port(self)
-    }
-}
+counted!(Link, StationRef, ServerRef);
+counted!(VirtualLink, VirtualStation, VirtualServer);
 
 impl Hall for RealHall<'_> {
     type Link = Link;

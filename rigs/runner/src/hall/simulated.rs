@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hilrig_port::{
-    Conduit, Event, Format, LinkSnapshot, PortStats, PortUrl, Server, Station, Time, VirtualEnd, VirtualLink,
+    Conduit, Event, Format, PortStats, PortUrl, Server, Station, Time, VirtualEnd, VirtualLink,
     VirtualListener, VirtualServer, VirtualShard, VirtualStation,
 };
 use hilrig_wire::LinkCore;
 
-use super::{Hall, Joined, Seated, Trouble, in_core, in_server};
+use super::{Hall, Trouble, in_core, in_server};
 use crate::watch::{Watched, WatchedServer};
 
 /// Work at a stretch before the caller may look whether it is to go on.
@@ -47,32 +47,6 @@ impl<'a> VirtualHall<'a> {
             )));
         }
         Ok(())
-    }
-}
-
-impl Joined for VirtualLink {
-    fn id(&self) -> u64 {
-        VirtualLink::id(self)
-    }
-
-    fn stats(&self) -> LinkSnapshot {
-        VirtualLink::stats(self)
-    }
-
-    fn ports(&self) -> [Arc<PortStats>; 2] {
-        VirtualLink::ports(self)
-    }
-}
-
-impl Seated for VirtualStation {
-    fn port(&self) -> Arc<PortStats> {
-        VirtualStation::port(self)
-    }
-}
-
-impl Seated for VirtualServer {
-    fn port(&self) -> Arc<PortStats> {
-        VirtualServer::port(self)
     }
 }
 
