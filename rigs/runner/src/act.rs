@@ -50,7 +50,7 @@ impl<H: Hall> Run<'_, H> {
                 self.look()?;
                 match self.bench.set_cell(*sim, *table, *address, *value)? {
                     true => Ok(Outcome::pass()),
-                    false => Err(Halt::Trouble(format!("the simulator has no {} {address}", table.name()))),
+                    false => Err(Halt::Trouble(format!("the simulator has no {} {address}", table.key()))),
                 }
             }
             Action::SetPoint { point, value, over } => {
@@ -129,7 +129,7 @@ impl<H: Hall> Run<'_, H> {
             Subject::Simulated { sim, table, address } => {
                 let value = self.bench.cell(sim, table, address)?;
                 value.map(|value| Value::Int(value.into())).ok_or_else(|| {
-                    Halt::Trouble(format!("the simulator has lost its {} {address}", table.name()))
+                    Halt::Trouble(format!("the simulator has lost its {} {address}", table.key()))
                 })
             }
             Subject::Point { point } => Ok(self.bench.point(point)?),

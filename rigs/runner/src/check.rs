@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use hilrig_files::{Addresses, At, Entries, FileError, Number, Problems, TimeText, Values, known, read};
+use hilrig_files::{At, Entries, FileError, Problems, TimeText, Values, known, read};
+use hilrig_modbus::pdu::max_read;
 use hilrig_modbus::{Exchange, Framing, Poll as ModbusPoll};
-use hilrig_port::{Format, PortUrl};
+use hilrig_plc::{character_format, port_url};
+use hilrig_points::{Table, cell_runs};
+use hilrig_port::PortUrl;
 use hilrig_wire::{CoreSpec, LinkCore, WireSpec};
 
 use crate::file::{LinkEnds, Master, Poll, Port, RigFile, Sim};
-use crate::plan::{
-    LinkPlan, MasterPlan, Plan, PollPlan, PortKind, PortPlan, Seat, SimPlan, StationPlan, Table,
-};
+use crate::plan::{LinkPlan, MasterPlan, Plan, PollPlan, PortKind, PortPlan, Seat, SimPlan, StationPlan};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_EVERY: u64 = 100;
@@ -93,45 +94,17 @@ impl Check<'_> {
                     .baud
                     .as_ref()
                     .map_or(9600, |b| self.problems.number(b, 50..=4_000_000, "a baud rate"));
-                let format = pair.format.as_ref().map_or_else(Format::default, |text| {
-                    text.value.parse().unwrap_or_else(|why: String| {
-                        let label = why.split_once("; ").map_or(why.as_str(), |(_, form)| form);
-                        self.problems.add(
-                            &text.span,
-                            format!("`{}` is not a character format", text.value),
-                            label,
-                        );
-                        Format::default()
-                    })
-                });
+                let format = pair.format.as_ref().and_then(|text| character_format(text, &mut self.problems));
                 let wire = pair.wire.as_ref().and_then(|wire| self.wire(wire));
-                PortKind::Pair { baud: baud as u32, format, wire }
+                PortKind::Pair { baud: baud as u32, format: format.unwrap_or_default(), wire }
             }
             Port::Tcp(_) => PortKind::Tcp,
             Port::Url(text) => {
                 place = text.span.clone();
-                PortKind::Url(self.url(text))
+                PortKind::Url(port_url(text, &mut self.problems).unwrap_or_else(|| PortUrl::pty("")))
             }
         };
         self.plan.ports.push(PortPlan { name: name.value.clone(), place, kind });
-    }
-
-    fn url(&mut self, text: &At<String>) -> PortUrl {
-        match text.value.parse() {
-            Ok(PortUrl::Later { scheme, .. }) => {
-                let label = format!("{scheme}: is not in this version");
-                self.problems.add(&text.span, "this port cannot be opened yet", label);
-            }
-            Ok(url) => return url,
-            Err(why) => {
-                // A literal without escapes has one byte a byte, so that the very character can be shown.
-                let plain = text.span.len() == text.value.len() + 2;
-                let rest = text.span.start + 1 + why.at;
-                let span = if plain { rest..(text.span.end - 1).max(rest) } else { text.span.clone() };
-                self.problems.add(&span, "this is not a port URL", why.message);
-            }
-        }
-        PortUrl::pty("")
     }
 
     fn sim(&mut self, name: &At<String>, sim: &At<Sim>) {
@@ -149,10 +122,10 @@ impl Check<'_> {
             _ => {}
         }
         let tables = [
-            (Table::Holding, &plc.holding),
-            (Table::Input, &plc.input),
+            (Table::HoldingRegisters, &plc.holding),
+            (Table::InputRegisters, &plc.input),
             (Table::Coils, &plc.coils),
-            (Table::Discrete, &plc.discrete),
+            (Table::DiscreteInputs, &plc.discrete),
         ];
         if let Some(path) = &plc.model {
             return self.model(name, plc, path, tables);
@@ -177,16 +150,8 @@ impl Check<'_> {
     fn all_cells(&mut self, name: &At<String>, tables: Tables<'_>) -> Vec<(Table, u16, u16)> {
         let mut cells = Vec::new();
         for (table, entries) in tables {
-            let mut seen: HashMap<u16, usize> = HashMap::new();
-            for (key, values) in &entries.0 {
-                for (address, value) in self.cells(table, key, values) {
-                    if let Some(line) = seen.insert(address, self.problems.line(key.span.start)) {
-                        let label = format!("{} {address} has a value already, in line {line}", table.name());
-                        self.problems.add(&key.span, "an address is given twice", label);
-                        break;
-                    }
-                    cells.push((table, address, value));
-                }
+            for (first, values) in cell_runs(table, table.key(), entries, &mut self.problems) {
+                cells.extend((first..=u16::MAX).zip(values).map(|(address, value)| (table, address, value)));
             }
         }
         if cells.is_empty() {
@@ -194,34 +159,6 @@ impl Check<'_> {
             self.problems.add(&name.span, "this PLC has nothing to read", label);
         }
         cells
-    }
-
-    fn cells(&mut self, table: Table, key: &At<String>, values: &At<Values>) -> Vec<(u16, u16)> {
-        let addresses = At { value: Addresses::Text(key.value.clone()), span: key.span.clone() };
-        let Some((first, last)) = self.problems.addresses(&addresses) else { return vec![] };
-        match &values.value {
-            Values::One(n) => {
-                let value = self.cell_value(table, &At { value: n.0, span: values.span.clone() });
-                (first..=last).map(|address| (address, value)).collect()
-            }
-            Values::List(list) => {
-                if first != last && usize::from(last - first) + 1 != list.len() {
-                    let label =
-                        format!("{} values for {} addresses", list.len(), u32::from(last - first) + 1);
-                    self.problems.add(&values.span, "the list does not fit the range", label);
-                    return vec![];
-                }
-                if usize::from(first) + list.len() > 65_536 {
-                    self.problems.add(&values.span, "the list is too long", "addresses end at 65535");
-                    return vec![];
-                }
-                let cell = |(i, n): (usize, &At<Number>)| {
-                    let value = At { value: n.value.0, span: n.span.clone() };
-                    (first + i as u16, self.cell_value(table, &value))
-                };
-                list.iter().enumerate().map(cell).collect()
-            }
-        }
     }
 
     fn link(&mut self, name: &At<String>, link: &At<LinkEnds>) {
@@ -272,21 +209,13 @@ impl Check<'_> {
 
     fn poll(&mut self, name: &At<String>, at: &At<Poll>, unit: u8) -> Option<PollPlan> {
         let poll = &at.value;
-        let given: Vec<(Table, &At<Addresses>)> = [
-            (Table::Holding, &poll.holding),
-            (Table::Input, &poll.input),
-            (Table::Coils, &poll.coils),
-            (Table::Discrete, &poll.discrete),
-        ]
-        .into_iter()
-        .filter_map(|(table, addresses)| Some((table, addresses.as_ref()?)))
-        .collect();
-        let (mut table, mut first, mut count) = (Table::Holding, 0, 1);
+        let given = Table::given(&poll.holding, &poll.input, &poll.coils, &poll.discrete);
+        let (mut table, mut first, mut count) = (Table::HoldingRegisters, 0, 1);
         if let [(only, addresses)] = given[..] {
             if let Some((from, to)) = self.problems.addresses(addresses) {
                 let wanted = u32::from(to - from) + 1;
-                if wanted > only.most_at_once() {
-                    let label = format!("{wanted}; one request reads {} at most", only.most_at_once());
+                if wanted > u32::from(max_read(only)) {
+                    let label = format!("{wanted}; one request reads {} at most", max_read(only));
                     self.problems.add(&addresses.span, "too many addresses for one poll", label);
                 }
                 (table, first, count) = (only, from, wanted.min(2000) as u16);
@@ -303,7 +232,7 @@ impl Check<'_> {
         let timeout = time(self, &poll.timeout, DEFAULT_REPLY);
         let retries = poll.retries.as_ref();
         let retries = retries.map_or(0, |n| self.problems.number(n, 0..=100, "a number of retries")) as u16;
-        match Exchange::read(unit, table.core(), first, count) {
+        match Exchange::read(unit, table, first, count) {
             Ok(exchange) => {
                 let poll = ModbusPoll::new(exchange).every(every).timeout(timeout).retries(retries);
                 Some(PollPlan { name: name.value.clone(), poll, read: Some((table, first, count)) })
@@ -387,14 +316,5 @@ impl Check<'_> {
                 Seat { port: 0, end: 0 }
             }
         }
-    }
-
-    pub fn cell_value(&mut self, table: Table, at: &At<i64>) -> u16 {
-        let (range, what) = if table.is_bits() {
-            (0..=1, "the value of a bit")
-        } else {
-            (0..=65_535, "the value of a register")
-        };
-        self.problems.number(at, range, what) as u16
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use hilrig_files::{At, known};
 use hilrig_modbus::Framing;
+use hilrig_modbus::pdu::read_by;
 use hilrig_plc::{Model, PortPlan, Role};
+use hilrig_points::Table;
 
 use crate::check::{Check, Tables};
 use crate::file::PlcSim;
 use crate::names::did_you_mean;
-use crate::plan::{
-    MasterPlan, PollPlan, PortKind, ReplyFaultPlan, Seat, SimModel, SimPlan, StationPlan, Table,
-};
+use crate::plan::{MasterPlan, PollPlan, PortKind, ReplyFaultPlan, Seat, SimModel, SimPlan, StationPlan};
 
 /// A port of a model at its seat, and the place in the file that says so.
 struct Place<'f> {
@@ -25,7 +25,7 @@ impl Check<'_> {
     pub fn model(&mut self, name: &At<String>, plc: &PlcSim, path: &At<String>, tables: Tables<'_>) {
         for (table, entries) in tables {
             if let Some((key, _)) = entries.0.first() {
-                let label = format!("leave `{}` out, or `model`", table.name());
+                let label = format!("leave `{}` out, or `model`", table.key());
                 self.problems.add(&key.span, "a model has its values itself", label);
             }
         }
@@ -257,13 +257,7 @@ fn is_gateway(role: Role) -> bool {
 
 /// The table, first address and number that a request PDU reads.
 fn read_of(pdu: &[u8]) -> Option<(Table, u16, u16)> {
-    let table = match pdu.first()? {
-        1 => Table::Coils,
-        2 => Table::Discrete,
-        3 => Table::Holding,
-        4 => Table::Input,
-        _ => return None,
-    };
+    let table = read_by(*pdu.first()?)?;
     let word = |at: usize| Some(u16::from_be_bytes([*pdu.get(at)?, *pdu.get(at + 1)?]));
     Some((table, word(1)?, word(3)?))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hilrig_files::{FileError, Problems};
 use hilrig_modbus::{Exchange, Framing, Poll};
 use hilrig_plc::Model;
-use hilrig_points::{Plant, Point, Value};
+use hilrig_points::{Plant, Point, Table, Value};
 use hilrig_port::{Format, PortUrl};
 use hilrig_wire::{FaultRule, WireSpec};
 
@@ -150,45 +150,6 @@ impl Plan {
     }
 }
 
-/// The four tables of Modbus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Table {
-    Holding,
-    Input,
-    Coils,
-    Discrete,
-}
-
-impl Table {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Holding => "holding",
-            Self::Input => "input",
-            Self::Coils => "coils",
-            Self::Discrete => "discrete",
-        }
-    }
-
-    pub fn is_bits(self) -> bool {
-        matches!(self, Self::Coils | Self::Discrete)
-    }
-
-    /// The same in the words of the Modbus cores.
-    pub fn core(self) -> hilrig_points::Table {
-        match self {
-            Self::Holding => hilrig_points::Table::HoldingRegisters,
-            Self::Input => hilrig_points::Table::InputRegisters,
-            Self::Coils => hilrig_points::Table::Coils,
-            Self::Discrete => hilrig_points::Table::DiscreteInputs,
-        }
-    }
-
-    /// How many one request may read.
-    pub fn most_at_once(self) -> u32 {
-        if self.is_bits() { 2000 } else { 125 }
-    }
-}
-
 /// A simulator: what it holds. Where it sits is said by its stations.
 #[derive(Debug, Clone)]
 pub(crate) struct SimPlan {
@@ -244,9 +205,7 @@ impl SimPlan {
         match &self.model {
             None if self.broken => true,
             None => self.cells.iter().any(|(t, a, _)| (*t, *a) == (table, address)),
-            Some(served) => {
-                self.unit.and_then(|unit| served.plant.unit(unit)?.get(table.core(), address)).is_some()
-            }
+            Some(served) => self.unit.and_then(|unit| served.plant.unit(unit)?.get(table, address)).is_some(),
         }
     }
 }

@@ -225,7 +225,7 @@ impl Check<'_> {
                 format!("`{}` is a point of unit {}", point.name, point.unit),
             ),
             Some((table, first, count))
-                if table.core() == point.table
+                if table == point.table
                     && point.address >= first
                     && u32::from(point.address) + u32::from(point.cells)
                         <= u32::from(first) + u32::from(count) =>
@@ -237,7 +237,7 @@ impl Check<'_> {
                 format!("the poll does not read `{}`", point.name),
                 format!(
                     "it reads {} {first}..{}; the point is at {}",
-                    table.name(),
+                    table.key(),
                     u32::from(first) + u32::from(count) - 1,
                     point.place()
                 ),

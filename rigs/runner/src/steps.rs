@@ -3,30 +3,17 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use hilrig_files::{At, show_time};
+use hilrig_files::{At, Number, show_time};
 use hilrig_modbus::Exchange;
-use hilrig_points::Value;
+use hilrig_points::{Table, Value, cell_value};
 use hilrig_wire::{FaultRule, LinkCore, When};
 
 use crate::check::Check;
 use crate::compare::{Test, number, order};
 use crate::file::{Claim, CountLimit, Inject, Measure, RigFile, Set, Step, TimeLimit};
-use crate::plan::{Action, Count, FaultPlan, LimitPlan, Limited, MeasurePlan, StepPlan, Subject, Table};
+use crate::plan::{Action, Count, FaultPlan, LimitPlan, Limited, MeasurePlan, StepPlan, Subject};
 
 const DEFAULT_WRITE: Duration = Duration::from_secs(1);
-
-/// The fields of a claim or `set` that name a table.
-fn tables<'s>(
-    holding: &'s Option<At<i64>>,
-    input: &'s Option<At<i64>>,
-    coils: &'s Option<At<i64>>,
-    discrete: &'s Option<At<i64>>,
-) -> Vec<(Table, &'s At<i64>)> {
-    [(Table::Holding, holding), (Table::Input, input), (Table::Coils, coils), (Table::Discrete, discrete)]
-        .into_iter()
-        .filter_map(|(table, at)| Some((table, at.as_ref()?)))
-        .collect()
-}
 
 impl Check<'_> {
     pub fn steps(&mut self, rig: &RigFile) {
@@ -175,15 +162,15 @@ impl Check<'_> {
     fn value(&mut self, point: Option<usize>, at: &At<Value>, ordered: bool) -> Option<Value> {
         match point {
             Some(point) => self.comparable(point, at, ordered),
-            None => self.whole(at).map(|at| Value::Int(at.value)),
+            None => self.whole(at).map(|at| Value::Int(at.value.0)),
         }
     }
 
     /// A whole number, or true and false for 1 and 0.
-    fn whole(&mut self, at: &At<Value>) -> Option<At<i64>> {
+    fn whole(&mut self, at: &At<Value>) -> Option<At<Number>> {
         let found = match &at.value {
-            Value::Bool(on) => return Some(At { value: i64::from(*on), span: at.span.clone() }),
-            Value::Int(n) => return Some(At { value: *n, span: at.span.clone() }),
+            Value::Bool(on) => return Some(At { value: Number((*on).into()), span: at.span.clone() }),
+            Value::Int(n) => return Some(At { value: Number(*n), span: at.span.clone() }),
             Value::Uint(_) => "this is too large",
             Value::Float(_) => "this is a number with a fraction",
             Value::Text(_) => "this is text",
@@ -216,7 +203,7 @@ impl Check<'_> {
                 return None;
             }
         }
-        let cells = tables(&claim.holding, &claim.input, &claim.coils, &claim.discrete);
+        let cells = Table::given(&claim.holding, &claim.input, &claim.coils, &claim.discrete);
         self.misplaced(claim, &cells);
         let sim = claim.sim.as_ref();
         if let Some(name) = &claim.poll {
@@ -293,7 +280,7 @@ impl Check<'_> {
             self.problems.add(&at.span, "a point and a counter together", "write one step for each");
         } else if let (None, Some((table, at))) = (&claim.sim, cells.first()) {
             let label = "for a value read over the line write address = ...";
-            self.problems.add(&at.span, format!("{} belongs to sim", table.name()), label);
+            self.problems.add(&at.span, format!("{} belongs to sim", table.key()), label);
         }
     }
 
@@ -305,7 +292,7 @@ impl Check<'_> {
         };
         let (first, last) = (i64::from(first), i64::from(first) + i64::from(count) - 1);
         if !(first..=last).contains(&address.value) {
-            let label = format!("it reads {} {first}..{last}", table.name());
+            let label = format!("it reads {} {first}..{last}", table.key());
             self.problems.add(&address.span, message, label);
             return None;
         }
@@ -335,7 +322,7 @@ impl Check<'_> {
         }
         let message = format!("`{}` has no such address", plan.name);
         let label = match plan.unit {
-            Some(_) => format!("not in its {} table", table.name()),
+            Some(_) => format!("not in its {} table", table.key()),
             None => format!("it has several units; say with `unit` of `{}` which one is meant", plan.name),
         };
         self.problems.add(&at.span, message, label);
@@ -455,10 +442,13 @@ impl Check<'_> {
             let label = "a cell has no values in between; leave `over` out";
             self.problems.add(&over.span, "only points move evenly", label);
         }
-        let cells = tables(&set.holding, &set.input, &set.coils, &set.discrete);
+        let cells = Table::given(&set.holding, &set.input, &set.coils, &set.discrete);
         let cell = self.one_cell(&at.span, &cells);
         let number = self.whole(&set.value);
-        let value = cell.as_ref().zip(number).map(|((table, _), number)| self.cell_value(*table, &number));
+        let value = cell
+            .as_ref()
+            .zip(number)
+            .map(|((table, _), number)| cell_value(*table, &number, &mut self.problems));
         if let Some(name) = &set.sim {
             if let Some(within) = &set.within {
                 self.problems.add(&within.span, "set in a simulator takes no time", "leave `within` out");
@@ -476,7 +466,7 @@ impl Check<'_> {
         let master = self.master_named(name)?;
         let (table, at) = cell?;
         let address = self.problems.address(&at);
-        if matches!(table, Table::Input | Table::Discrete) {
+        if matches!(table, Table::InputRegisters | Table::DiscreteInputs) {
             let label = "Modbus writes holding registers and coils only";
             self.problems.add(&at.span, "a master cannot write this", label);
             return None;
@@ -488,12 +478,12 @@ impl Check<'_> {
         };
         let value = value?;
         let exchange = match table {
-            Table::Coils | Table::Discrete => Exchange::write_coil(unit, address, value != 0),
-            Table::Holding | Table::Input => Exchange::write_register(unit, address, value),
+            Table::Coils | Table::DiscreteInputs => Exchange::write_coil(unit, address, value != 0),
+            Table::HoldingRegisters | Table::InputRegisters => Exchange::write_register(unit, address, value),
         };
         match exchange {
             Ok(exchange) => {
-                let what = format!("{} {address} to {value}", table.name());
+                let what = format!("{} {address} to {value}", table.key());
                 Some(Action::SetMaster { master, exchange: Box::new(exchange), what, within })
             }
             Err(why) => {

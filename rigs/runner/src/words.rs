@@ -51,7 +51,7 @@ impl Plan {
                 )
             }
             Action::SetSim { sim, table, address, value } => {
-                format!("{} {} {address} to {value}", self.sims[*sim].name, table.name())
+                format!("{} {} {address} to {value}", self.sims[*sim].name, table.key())
             }
             Action::SetPoint { point, value, over } => {
                 let over = over.map_or(String::new(), |over| format!(" over {}", show_time(over)));
@@ -84,7 +84,7 @@ impl Plan {
                 let poll = &master.polls[poll];
                 let value = match (point, poll.read) {
                     (Some(point), _) => self.points[point].point.name.clone(),
-                    (None, Some((table, ..))) => format!("{} {address}", table.name()),
+                    (None, Some((table, ..))) => format!("{} {address}", table.key()),
                     (None, None) => address.to_string(),
                 };
                 format!("{}.{} {value}", master.name, poll.name)
@@ -96,7 +96,7 @@ impl Plan {
                 format!("{} of {}{poll}", count.name(), master.name)
             }
             Subject::Simulated { sim, table, address } => {
-                format!("{} {} {address}", self.sims[sim].name, table.name())
+                format!("{} {} {address}", self.sims[sim].name, table.key())
             }
             Subject::Fired { fault } => format!("firings of {}", self.fault_name(fault)),
             Subject::BytesLost { link: None } => "bytes lost outside of faults".to_owned(),

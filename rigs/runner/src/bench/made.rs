@@ -56,7 +56,7 @@ pub(super) fn plant(sim: &SimPlan, model: Option<&Model>, now: Time) -> Result<S
     let mut unit = Unit::new();
     let wrong = |e| Trouble(format!("simulator {}: {e}", sim.name));
     for (table, address, value) in &sim.cells {
-        unit.define(table.core(), *address, std::iter::once(*value)).map_err(wrong)?;
+        unit.define(*table, *address, std::iter::once(*value)).map_err(wrong)?;
     }
     let mut plant = Plant::default();
     plant.add_unit(sim.unit.unwrap_or(1), unit).map_err(wrong)?;

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use hilrig_points::{Plant, Value};
+use hilrig_points::{Plant, Table, Value};
 use hilrig_port::Time;
 
 use super::Bench;
 use crate::hall::{Hall, Trouble};
-use crate::plan::Table;
 
 impl<H: Hall> Bench<'_, H> {
     fn with_plant<R: Send>(
@@ -66,11 +65,11 @@ impl<H: Hall> Bench<'_, H> {
         self.with_plant(sim, |plant, now| {
             let mut raw = [0; 2];
             let read = match table.is_bits() {
-                true => plant.read_bits(now, unit, table.core(), address, 1, &mut raw[1..]),
-                false => plant.read_registers(now, unit, table.core(), address, 1, &mut raw),
+                true => plant.read_bits(now, unit, table, address, 1, &mut raw[1..]),
+                false => plant.read_registers(now, unit, table, address, 1, &mut raw),
             };
             // What a master may not read is there all the same.
-            let hidden = || plant.unit(unit).and_then(|u| u.get(table.core(), address));
+            let hidden = || plant.unit(unit).and_then(|u| u.get(table, address));
             if read.is_ok() { Some(u16::from_be_bytes(raw)) } else { hidden() }
         })
     }
@@ -79,13 +78,15 @@ impl<H: Hall> Bench<'_, H> {
     pub fn set_cell(&mut self, sim: usize, table: Table, address: u16, value: u16) -> Result<bool, Trouble> {
         let Some(unit) = self.plan.sims[sim].unit else { return Ok(false) };
         self.with_plant(sim, |plant, now| {
-            let written = plant.point_at(unit, table.core(), address).is_some()
+            let written = plant.point_at(unit, table, address).is_some()
                 && match table {
                     Table::Coils => plant.write_bits(now, unit, address, 1, &[value as u8]).is_ok(),
-                    Table::Holding => plant.write_registers(now, unit, address, &value.to_be_bytes()).is_ok(),
-                    Table::Input | Table::Discrete => false,
+                    Table::HoldingRegisters => {
+                        plant.write_registers(now, unit, address, &value.to_be_bytes()).is_ok()
+                    }
+                    Table::InputRegisters | Table::DiscreteInputs => false,
                 };
-            written || plant.unit_mut(unit).is_some_and(|u| u.set(table.core(), address, value))
+            written || plant.unit_mut(unit).is_some_and(|u| u.set(table, address, value))
         })
     }
 }
