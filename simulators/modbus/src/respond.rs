@@ -73,12 +73,16 @@ pub(crate) fn act(
             return Ok(2);
         }
         Request::ServerId => {
-            let (id, running) = plant.server_id(unit).ok_or(Exception::IllegalFunction)?;
-            let id = &id[..id.len().min(MAX_PDU - 3)];
-            out[..2].copy_from_slice(&[17, id.len() as u8 + 1]);
-            out[2..2 + id.len()].copy_from_slice(id);
-            out[2 + id.len()] = if running { 0xFF } else { 0 };
-            return Ok(3 + id.len());
+            let server = plant.server_id(unit).ok_or(Exception::IllegalFunction)?;
+            let running = [if server.running { 0xFF } else { 0 }];
+            let parts = [&server.id[..], &running, &server.additional].into_iter().flatten();
+            let mut end = 2;
+            for (out, byte) in out[2..].iter_mut().zip(parts) {
+                *out = *byte;
+                end += 1;
+            }
+            out[..2].copy_from_slice(&[17, (end - 2) as u8]);
+            return Ok(end);
         }
         Request::ReadFile(records) => return read_file(plant, unit, records, out),
         Request::WriteFile(records) => {

@@ -112,7 +112,7 @@ fn device() -> Plant {
         "[unit.a]
         holding = {{ \"0..3\" = 7, 4 = 0x12, \"5..20\" = 7 }}
         exception_status = 0x6D
-        server_id = {{ hex = \"11 0A\", running = true }}
+        server_id = {{ hex = \"11 0A\", running = true, additional = \"4C 4D 42\" }}
         file = {{ 4 = [10, 11, 12, 13], 3 = [1, 2, 3] }}
         fifo = {{ 10 = [0x01B8, 0x1284], 11 = [] }}
         user_function = {{ 65 = [{{ request = \"01 ??\", reply = \"0A 0B\" }}], 100 = [{{ exception = 6 }}] }}
@@ -144,7 +144,7 @@ fn tell(plant: &mut Plant, unit: u8, pdu: &[u8]) -> Vec<u8> {
 fn status_and_server_id_are_told() {
     let mut plant = device();
     assert_eq!(tell(&mut plant, 1, &[7]), [7, 0x6D]);
-    assert_eq!(tell(&mut plant, 1, &[17]), [17, 3, 0x11, 0x0A, 0xFF]);
+    assert_eq!(tell(&mut plant, 1, &[17]), [17, 6, 0x11, 0x0A, 0xFF, b'L', b'M', b'B']);
     assert_eq!(tell(&mut plant, 2, &[17]), [0x91, 1]);
 }
 

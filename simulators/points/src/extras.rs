@@ -29,11 +29,21 @@ pub(crate) struct UserReply {
     pub reply: Vec<u8>,
 }
 
+/// What function 17 answers (AP 6.13).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerId {
+    pub id: Vec<u8>,
+    /// The run indicator.
+    pub running: bool,
+    /// What follows it.
+    pub additional: Vec<u8>,
+}
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extras {
     pub name: String,
     pub identity: Vec<(u8, Vec<u8>)>,
-    pub server_id: Option<(Vec<u8>, bool)>,
+    pub server_id: Option<ServerId>,
     pub status: Status,
     /// Sorted by number.
     pub files: Vec<(u16, Vec<u16>)>,

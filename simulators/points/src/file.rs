@@ -167,6 +167,8 @@ pub struct ServerIdFile {
     pub hex: Option<At<String>>,
     /// The run indicator. Default true.
     pub running: Option<bool>,
+    /// Bytes behind the run indicator. Default: none.
+    pub additional: Option<At<String>>,
 }
 
 /// A number, or names of bool points.

@@ -21,6 +21,7 @@ mod unit;
 mod value;
 
 pub use build::{Builder, cell_runs, cell_value};
+pub use extras::ServerId;
 pub use file::{
     Access, IdentityFile, OnWrite, PlaceText, PointFile, RampToFile, ServerIdFile, SetFile, StatusFile,
     StepFile, TriggerFile, UnitFile, UserReplyFile,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hilrig_port::Time;
 
 use crate::engine::{Engine, Fixed};
+use crate::extras::ServerId;
 use crate::point::{Point, PointId, SetError};
 use crate::unit::{READ, WRITE};
 use crate::{Table, Unit, UnitError, Value};
@@ -284,10 +285,9 @@ impl Plant {
         self.engine.status(&self.fixed, unit)
     }
 
-    /// Server id and run indicator (AP 6.13), if the unit has them.
-    pub fn server_id(&self, unit: u8) -> Option<(&[u8], bool)> {
-        let extras = &self.fixed.extras[self.engine.place(unit)?];
-        extras.server_id.as_ref().map(|(id, running)| (&**id, *running))
+    /// The server id (AP 6.13), if the unit has one.
+    pub fn server_id(&self, unit: u8) -> Option<&ServerId> {
+        self.fixed.extras[self.engine.place(unit)?].server_id.as_ref()
     }
 
     /// An object of the device identification (AP 6.21), if the unit has it.

@@ -4,7 +4,7 @@ use hilrig_files::{At, Entries, Problems};
 use hilrig_wire::{Hex, Pattern};
 
 use super::Builder;
-use crate::extras::{LAST_RECORD, Status, UserReply};
+use crate::extras::{LAST_RECORD, ServerId, Status, UserReply};
 use crate::{IdentityFile, ServerIdFile, StatusFile, UnitFile, UserReplyFile};
 
 /// Longest text of an identity object: one object fits into a reply (AP 6.21).
@@ -122,7 +122,7 @@ fn objects(file: &IdentityFile, problems: &mut Problems<'_>) -> Vec<(u8, Vec<u8>
     objects.into_iter().map(|(id, text)| (id, text.value.clone().into_bytes())).collect()
 }
 
-fn server_id(at: &At<ServerIdFile>, problems: &mut Problems<'_>) -> Option<(Vec<u8>, bool)> {
+fn server_id(at: &At<ServerIdFile>, problems: &mut Problems<'_>) -> Option<ServerId> {
     let (id, span) = match (&at.value.text, &at.value.hex) {
         (Some(text), None) => (text.value.clone().into_bytes(), &text.span),
         (None, Some(hex)) => (bytes(hex, problems)?, &hex.span),
@@ -134,7 +134,14 @@ fn server_id(at: &At<ServerIdFile>, problems: &mut Problems<'_>) -> Option<(Vec<
     if id.is_empty() || id.len() > LONGEST_ID {
         problems.add(span, "this is no server id", format!("1 to {LONGEST_ID} bytes"));
     }
-    Some((id, at.value.running.unwrap_or(true)))
+    let additional = match &at.value.additional {
+        Some(hex) => bytes(hex, problems)?,
+        None => vec![],
+    };
+    if let Some(hex) = at.value.additional.as_ref().filter(|_| id.len() + additional.len() > LONGEST_ID) {
+        problems.add(&hex.span, "too much for one reply", format!("{LONGEST_ID} bytes at most with the id"));
+    }
+    Some(ServerId { id, running: at.value.running.unwrap_or(true), additional })
 }
 
 fn bytes(text: &At<String>, problems: &mut Problems<'_>) -> Option<Vec<u8>> {

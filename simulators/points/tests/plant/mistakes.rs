@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::try_build;
+use crate::{build, try_build};
 
 fn lines(text: &str) -> String {
     try_build(text, Path::new("/nonexistent")).map(drop).unwrap_err().lines()
@@ -87,6 +87,16 @@ fn all_at_once() {
         (25, "`on_write` has no meaning here: it is about points with a signal"),
     ];
     all_told(&error, &wanted);
+}
+
+#[test]
+fn a_server_id_must_fit_a_reply() {
+    let unit = |bytes: usize| {
+        format!("[unit.a]\nserver_id = {{ text = 'a', additional = '{}' }}", "00 ".repeat(bytes))
+    };
+    let error = lines(&unit(250));
+    assert!(error.contains("too much for one reply"), "{error}");
+    assert_eq!(build(&unit(249)).server_id(1).unwrap().additional.len(), 249);
 }
 
 #[test]

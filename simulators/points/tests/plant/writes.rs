@@ -216,7 +216,7 @@ fn extras_answer_as_the_file_says() {
         "[unit.u]
 id = 17
 identity = { vendor = 'hilrig', product_code = 'P1', revision = '1.2', model_name = 'M', extended = { 0x80 = 'x', 200 = 'y' } }
-server_id = { hex = '11 FF', running = false }
+server_id = { hex = '11 FF', running = false, additional = '01 02' }
 exception_status = ['a', 'u.b', 'a']
 file = { 4 = [1, 2, 0x1234], 65535 = [9] }
 fifo = { 1246 = [440, 4740], 7 = [0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31] }
@@ -237,7 +237,11 @@ exception_status = 0x6D",
         [None, Some(&b"M"[..]), Some(b"x"), Some(b"y")]
     );
     assert_eq!(plant.identity(18, 0), None);
-    assert_eq!(plant.server_id(17), Some((&[0x11, 0xFF][..], false)));
+    let server = plant.server_id(17).unwrap();
+    assert_eq!(
+        (&server.id[..], server.running, &server.additional[..]),
+        (&[0x11, 0xFF][..], false, &[1, 2][..])
+    );
     assert_eq!(plant.server_id(18), None);
     assert_eq!([0, 1000].map(|t| plant.exception_status(ms(t), 17)), [0b111, 0b101]);
     assert_eq!(plant.exception_status(ms(0), 18), 0x6D);
