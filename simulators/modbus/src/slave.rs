@@ -102,13 +102,13 @@ impl Slave {
         if chunk == Chunk::Frame {
             self.silent_frame(end);
         } else {
-            self.noise(end, chunk, bytes);
+            self.noise(end, chunk, bytes, self.framer.head());
         }
         self.framer.clear();
     }
 
-    fn noise(&mut self, at: Time, why: Chunk, bytes: u64) {
-        self.served.noise(why, bytes, self.framer.head().map(|(unit, _)| unit));
+    fn noise(&mut self, at: Time, why: Chunk, bytes: u64, head: Option<(u8, u8)>) {
+        self.served.noise(why, bytes, head.map(|(unit, _)| unit));
         self.replies.record_noise(at, 0, why, bytes);
     }
 
@@ -179,8 +179,10 @@ impl Station for Slave {
             self.awaited = None;
         }
         for &byte in bytes {
+            // Whose frame it was is forgotten with it.
+            let head = if self.replies.framing.is_ascii() { self.framer.head() } else { None };
             if let Some(dropped) = self.framer.push(now, byte) {
-                self.noise(now, dropped.why, dropped.bytes);
+                self.noise(now, dropped.why, dropped.bytes, head);
             }
             self.after_byte(now);
         }

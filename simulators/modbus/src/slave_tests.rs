@@ -463,3 +463,18 @@ fn frames_are_recorded_for_who_watches() {
     assert_eq!(records[0].pdu(), [3, 0, 0, 0, 2]);
     assert_eq!((records[0].port, records[1].at - records[0].at), (3, T35));
 }
+
+#[test]
+fn a_reply_is_expected_for_as_long_as_the_response_time() {
+    // Of function 6 nothing but time tells a reply from the request once more.
+    let other = adu(2, &[6, 0, 1, 0, 1]);
+    for (pause, kind) in [(900, FrameKind::OtherReply), (1100, FrameKind::OtherRequest)] {
+        let (sink, mut reader) = crate::frames(64);
+        let mut b = Bench::with(|slave| slave.frames(sink).response_time(Duration::from_secs(1)));
+        reader.watch(true);
+        b.bytes(&other).wait(Duration::from_millis(pause)).send(&other);
+        let kinds: Vec<_> = std::iter::from_fn(|| reader.pop()).map(|r| r.kind).collect();
+        assert_eq!(kinds, [FrameKind::OtherRequest, kind]);
+        b.alive();
+    }
+}

@@ -11,12 +11,15 @@ use serde::Deserialize;
 
 use crate::faults::Reply;
 use crate::frames::{FrameKind, FrameRecord};
-use crate::framing::{Adu, Chunk, Form, Framer, Framing, MAX_ADU};
+use crate::framing::{Adu, Chunk, Dropped, Form, Framer, Framing, MAX_ADU};
 use crate::mbap::{self, Parsed};
 use crate::pdu::{EXCEPTION, Exception, refuse};
 use crate::replies::{Replies, To, slave_options};
 use crate::rtu::{BROADCAST, Timing};
 use crate::served::Served;
+
+/// How long another unit may take to answer.
+const RESPONSE: Duration = Duration::from_secs(1);
 
 /// Callers at once, unless it is said; so many replies can wait for their time, too.
 const MOST: usize = 1024;
@@ -51,6 +54,9 @@ struct Peer {
     ended: bool,
     /// Its frame that is not whole yet.
     part: Option<Box<Framer>>,
+    /// Unit and function code of a request to a unit that is not ours, whose reply may come next: a line with more units
+    /// may be behind a caller that speaks RTU or ASCII.
+    awaited: Option<(u8, u8)>,
     last: Time,
 }
 
@@ -211,10 +217,18 @@ impl TcpSlave {
         let mut part = part.unwrap_or_else(|| self.framer());
         self.after_silence(now, caller, &mut part, calls);
         for byte in bytes {
+            let head = part.head();
             if let Some(dropped) = part.push(now, *byte) {
-                self.noise(now, caller, &part, dropped.why, dropped.bytes);
+                self.noise(now, caller, head, dropped);
             }
-            if part.is_whole(Form::Request) {
+            // A reply can have the form of a request, so the one that is awaited comes first.
+            let awaited = self.peer(caller).and_then(|peer| peer.awaited);
+            if awaited.is_some_and(|a| part.head().is_some_and(|(unit, f)| a == (unit, f & !EXCEPTION)))
+                && part.is_whole(Form::Reply)
+            {
+                self.overhear(now, caller, part.adu());
+                part.clear();
+            } else if part.is_whole(Form::Request) {
                 self.request(now, caller, part.adu(), calls);
                 part.clear();
             }
@@ -244,15 +258,34 @@ impl TcpSlave {
     fn after_silence(&mut self, now: Time, caller: Caller, part: &mut Framer, calls: &mut Calls) {
         let Some(end) = part.silence_ends().filter(|end| *end <= now) else { return };
         match part.judge() {
-            Chunk::Frame => self.request(end, caller, part.adu(), calls),
-            why => self.noise(end, caller, part, why, part.collected()),
+            Chunk::Frame => {
+                self.request(end, caller, part.adu(), calls);
+                // To another unit it may be a request or a reply: nothing is to be awaited from it.
+                self.awaits(caller, None);
+            }
+            why => self.noise(end, caller, part.head(), Dropped { why, bytes: part.collected() }),
         }
         part.clear();
     }
 
-    fn noise(&mut self, at: Time, caller: Caller, part: &Framer, why: Chunk, bytes: u64) {
-        self.served.noise(why, bytes, part.head().map(|(unit, _)| unit));
-        self.replies.record_noise(at, caller.0, why, bytes);
+    fn noise(&mut self, at: Time, caller: Caller, head: Option<(u8, u8)>, dropped: Dropped) {
+        self.served.noise(dropped.why, dropped.bytes, head.map(|(unit, _)| unit));
+        self.replies.record_noise(at, caller.0, dropped.why, dropped.bytes);
+    }
+
+    fn awaits(&mut self, caller: Caller, awaited: Option<(u8, u8)>) {
+        if let Some(peer) = self.peer(caller) {
+            peer.awaited = awaited;
+        }
+    }
+
+    /// The reply of a unit that is not ours.
+    fn overhear(&mut self, now: Time, caller: Caller, adu: Adu<'_>) {
+        self.awaits(caller, None);
+        self.served.diagnostics.message();
+        self.served.stats.other_units.add(1);
+        let number = self.replies.number;
+        self.replies.record(caller.0, number, || FrameRecord::new(now, FrameKind::OtherReply, adu));
     }
 
     /// Looks at all callers that are in the middle of a frame.
@@ -299,6 +332,10 @@ impl TcpSlave {
         let meant = self.meant(adu.unit);
         if meant.is_some() && function >= EXCEPTION && self.replies.framing != Framing::Tcp {
             return self.served.stats.strays.add(1);
+        }
+        if self.replies.framing != Framing::Tcp {
+            let other = meant.is_none() && adu.unit != BROADCAST;
+            self.awaits(caller, other.then_some((adu.unit, function)));
         }
         self.replies.number += 1;
         let number = self.replies.number;
@@ -366,7 +403,7 @@ impl Server for TcpSlave {
             self.listening.reserve(self.peers.len() - self.listening.len());
             self.spare.reserve(self.peers.len() - self.spare.len());
         }
-        self.peers[number] = Peer { here: true, ended: false, part: None, last: now };
+        self.peers[number] = Peer { here: true, ended: false, part: None, awaited: None, last: now };
         self.callers += 1;
         self.served.stats.accepted.add(1);
         self.served.stats.callers.set(self.callers as u64);
@@ -378,6 +415,9 @@ impl Server for TcpSlave {
 
     fn on_bytes(&mut self, now: Time, caller: Caller, bytes: &[u8], calls: &mut Calls) {
         let Some(peer) = self.peer(caller) else { return };
+        if now.since(peer.last) > RESPONSE {
+            peer.awaited = None;
+        }
         peer.last = now;
         match self.replies.framing {
             Framing::Tcp => self.stream(now, caller, bytes, calls),

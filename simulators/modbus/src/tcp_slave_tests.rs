@@ -208,6 +208,41 @@ fn broadcasts_over_serial_framings_are_not_answered() {
 }
 
 #[test]
+fn traffic_of_other_units_behind_a_caller_is_understood() {
+    for framing in [Framing::RtuOverTcp, Framing::AsciiOverTcp] {
+        let mut b = Bench::new(framing);
+        // A connection knows no silences, so all comes in one piece: a reply of no request's form, a reply of the form of
+        // its request, one with a request to us in it, an exception; and ours.
+        let mut within = vec![3, 20, 0, 0];
+        within.extend(b.adu(0, 1, &[6, 0, 5, 0, 9]));
+        within.resize(22, 0);
+        let exchanges: [(&[u8], &[u8]); 5] = [
+            (&[3, 0, 0, 0, 2], &[3, 4, 1, 2, 3, 4]),
+            (&[6, 0, 1, 0, 1], &[6, 0, 1, 0, 1]),
+            (&[3, 0, 0, 0, 10], &within),
+            (&[3, 0, 0, 0, 1], &[0x83, 2]),
+            (&[16, 0, 0, 0, 1, 2, 9, 9], &[16, 0, 0, 0, 1]),
+        ];
+        for (asked, answered) in exchanges {
+            let all = [b.adu(0, 2, asked), b.adu(0, 2, answered), b.read(0, 1)].concat();
+            b.bytes(0, &all);
+            assert_eq!(b.heard(), [(0, b.value(0, 1, 1005))], "{framing} {answered:02x?}");
+            // And in the pieces in which it may come.
+            for byte in all {
+                b.bytes(0, &[byte]);
+            }
+            assert_eq!(b.heard(), [(0, b.value(0, 1, 1005))], "{framing} {answered:02x?}");
+            b.alive(1);
+        }
+        assert_eq!((b.totals().noise_bytes, b.totals().other_units), (0, 20));
+        // What is not answered costs nothing.
+        let nobody = [b.adu(0, 2, &[3, 0, 0, 0, 2]), b.read(0, 1)].concat();
+        b.bytes(0, &nobody);
+        assert_eq!(b.heard(), [(0, b.value(0, 1, 1005))]);
+    }
+}
+
+#[test]
 fn callers_are_limited_and_idle_ones_hung_up_on() {
     let idle = Duration::from_secs(10);
     let mut b = Bench::with(Framing::Tcp, |s| s.max_callers(4).idle_timeout(Some(idle)));

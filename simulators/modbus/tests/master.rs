@@ -514,3 +514,23 @@ proptest! {
         prop_assert!(after > 10, "{framing}: {good} before, {after} after");
     }
 }
+
+#[test]
+fn a_reply_of_a_user_function_may_come_in_pieces() {
+    // Nothing says how long it is but silence, or its header.
+    for framing in Framing::ALL {
+        let model = format!("{DEVICE}\nuser_function = {{ 0x42 = [{{ reply = \"01 02 03 04\" }}] }}\n");
+        let tamper = |b: &mut Burst| {
+            if b.from == End::Far {
+                b.split(4, Duration::from_millis(1));
+            }
+        };
+        let (mut w, mut results) = bench(framing, Shared::new(of_file(&model)), [], tamper);
+        let poll = Poll::new(Exchange::raw(7, &[0x42, 9]).unwrap()).timeout(TIMEOUT);
+        assert!(w.drive_near(|master, _, _| master.submit(1, poll)));
+        w.run(SECOND);
+        let results = all(&mut results);
+        let values: Vec<u16> = results[0].values.iter().collect();
+        assert_eq!((results[0].outcome, values), (Outcome::Ok, vec![1, 2, 3, 4]), "{framing}");
+    }
+}
