@@ -1,5 +1,6 @@
 //! Devices that speak telegrams, on a line that carries anything at any time: they never panic, deal with every deadline,
-//! and answer the good telegram that comes after silence.
+//! and answer the good telegram that comes after silence. How bytes that come at once are handed to them changes nothing of
+//! what is heard, but for the partner of 3964R, which answers single characters.
 //!
 //! The input is a device (1 byte), then bursts: pause in 8 ms, length, bytes. With an odd pause the device is asked to
 //! send a telegram by itself, too.
@@ -55,7 +56,7 @@ const DEVICES: [(&str, bool, &[u8], &[u8]); 12] = [
         true, b"\x10\x02Q\x10\x03\x7D\x91", b"\x10\x02R"),
     ("framing = { length = { start = \"h\", offset = 2, bytes = 2, encoding = \"little\", plus = 0, end = \"!\" } }", true, b"hQ\x05\x00!", b"hR"),
     ("framing = { silence = \"20ms\" }", true, b"Q", b"R"),
-    ("framing = \"ft12\"", true, b"\xE5", b""),
+    ("framing = \"ft12\"", true, b"\x68\x0B\x0B\x68M\x02\x00\x05\x00\x00\x00\x40\xA0\x00\x00\x34\x16", b"\x68\x06\x06\x68R12565"),
     ("framing = { delimited = { start = \"\\u0002\", end = \"\\u0003\" } }\nchecksum = { of = \"sum16\", as = \"decimal\", after_end = true, with_end = true }",
         true, b"\x02Q\x0300084", b"\x02R"),
 ];
@@ -114,22 +115,32 @@ impl Bench {
 pub fn run(data: &[u8]) {
     let Some((&device, mut rest)) = data.split_first() else { return };
     let (table, by_fields, good, answer) = DEVICES[usize::from(device) % DEVICES.len()];
-    let mut bench = Bench::new(table, by_fields);
+    let (mut bench, mut cut) = (Bench::new(table, by_fields), Bench::new(table, by_fields));
     while let [pause, len, tail @ ..] = rest {
-        bench.wait(Duration::from_millis(8 * u64::from(*pause)));
+        let time = Duration::from_millis(8 * u64::from(*pause));
+        bench.wait(time);
+        cut.wait(time);
         let (burst, tail) = tail.split_at(tail.len().min(usize::from(*len)));
         if pause & 1 == 1 {
             let _ = bench.station.send(bench.now, "s", &mut bench.tx);
             bench.note();
         }
         bench.hear(burst);
+        burst.iter().for_each(|byte| cut.hear(&[*byte]));
         rest = tail;
+    }
+    if !table.contains("3964r") {
+        let heard = |bench: &Bench| {
+            let t = bench.station.stats().totals();
+            (t.received, t.strangers, t.checksum_errors, t.noise_bytes, t.refused, t.unwritten)
+        };
+        assert_eq!(heard(&bench), heard(&cut), "{table}");
     }
     // Longer than any telegram may pause. A partner of 3964R then waits for a DLE to its STX at most, and gives way.
     bench.wait(Duration::from_secs(5));
     bench.said.clear();
     bench.hear(good);
     bench.wait(Duration::from_millis(45));
-    let found = bench.said.windows(answer.len().max(1)).any(|said| said == answer) || answer.is_empty();
+    let found = bench.said.windows(answer.len()).any(|said| said == answer);
     assert!(found, "{table}\n{:02x?} gets {:02x?}", good, bench.said);
 }
