@@ -65,9 +65,9 @@ impl Core {
                 let slave = Slave::new(timing, plant()).framing(hilrig_modbus::Framing::Ascii);
                 Kind::Line(slave, Tx::default())
             }
-            Framing::Tcp => {
-                let slave = TcpSlave::new(hilrig_modbus::Framing::Tcp, timing, plant());
-                Kind::Callers(slave, Calls::default())
+            Framing::Tcp | Framing::RtuOverTcp => {
+                let over_tcp = framing.name().parse().unwrap();
+                Kind::Callers(TcpSlave::new(over_tcp, timing, plant()), Calls::default())
             }
         };
         let mut core = Self { kind, pace, now: Time(1_000_000_000), said: Vec::new(), closed: false };

@@ -1,7 +1,7 @@
 //! How a Modbus slave behaves on a line that is not clean: noise, halves of frames, other units, broadcasts, requests
-//! that no master should send. Each case ends with a good request, which must be answered. The cases know no framing by
-//! itself; they run on the cores in virtual time, whole and byte by byte at the speed of the line, and on a running
-//! `hilrig` over a PTY and over TCP, one process for all of them.
+//! that no master should send. Each case ends with a good request, which must be answered. The cases run on the cores in
+//! virtual time, whole and byte by byte at the speed of the line, and on a running `hilrig` over a PTY and over TCP, one
+//! process for each framing and all of them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // test code
 
@@ -26,9 +26,12 @@ pub(crate) struct Case {
     run: fn(&mut Talk<'_>),
 }
 
-const ALL: &[Framing] = &[Framing::Rtu, Framing::Ascii, Framing::Tcp];
-const SERIAL: &[Framing] = &[Framing::Rtu, Framing::Ascii];
-const RTU: &[Framing] = &[Framing::Rtu];
+const ALL: &[Framing] = &[Framing::Rtu, Framing::Ascii, Framing::Tcp, Framing::RtuOverTcp];
+/// Framings whose frames have no header.
+const SERIAL: &[Framing] = &[Framing::Rtu, Framing::Ascii, Framing::RtuOverTcp];
+const RTU: &[Framing] = &[Framing::Rtu, Framing::RtuOverTcp];
+/// On a line, where silences are.
+const LINE: &[Framing] = &[Framing::Rtu];
 const ASCII: &[Framing] = &[Framing::Ascii];
 const TCP: &[Framing] = &[Framing::Tcp];
 

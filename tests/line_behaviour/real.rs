@@ -44,7 +44,7 @@ impl Plc {
         std::fs::write(&file, model()).unwrap();
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let port = match framing {
-            Framing::Tcp => format!("tcp-listen:{address}"),
+            Framing::Tcp | Framing::RtuOverTcp => format!("tcp-listen:{address}"),
             _ => "pty:plc".to_owned(),
         };
         let mut command: Command = sandbox.command(["plc"]);
@@ -53,7 +53,7 @@ impl Plc {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).spawn().unwrap();
         let plc = Self { framing, sandbox, child, address };
         wait_for("the simulator is there", || match framing {
-            Framing::Tcp => TcpStream::connect(address).ok().map(drop),
+            Framing::Tcp | Framing::RtuOverTcp => TcpStream::connect(address).ok().map(drop),
             _ => Line::try_open(&plc.sandbox.port("plc")).ok().map(drop),
         });
         plc
@@ -98,7 +98,7 @@ impl Plc {
 
     fn open(&self) -> End {
         match self.framing {
-            Framing::Tcp => End::Stream(call(self.address)),
+            Framing::Tcp | Framing::RtuOverTcp => End::Stream(call(self.address)),
             _ => End::Line(Line::open(&self.sandbox.port("plc"))),
         }
     }

@@ -14,6 +14,7 @@ pub enum Framing {
     Rtu,
     Ascii,
     Tcp,
+    RtuOverTcp,
 }
 
 impl Framing {
@@ -22,6 +23,7 @@ impl Framing {
             Self::Rtu => "rtu",
             Self::Ascii => "ascii",
             Self::Tcp => "tcp",
+            Self::RtuOverTcp => "rtu-over-tcp",
         }
     }
 }
@@ -200,7 +202,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 pub fn encode(framing: Framing, transaction: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
     match framing {
-        Framing::Rtu => with_crc(&[&[unit], pdu].concat()),
+        Framing::Rtu | Framing::RtuOverTcp => with_crc(&[&[unit], pdu].concat()),
         Framing::Ascii => {
             let body = [&[unit], pdu].concat();
             let lrc = body.iter().fold(0u8, |sum, b| sum.wrapping_add(*b)).wrapping_neg();
@@ -224,7 +226,7 @@ pub fn with_crc(body: &[u8]) -> Vec<u8> {
 
 fn decode(framing: Framing, adu: &[u8]) -> Option<Vec<u8>> {
     let pdu = match framing {
-        Framing::Rtu => adu.get(1..adu.len().checked_sub(2)?)?.to_vec(),
+        Framing::Rtu | Framing::RtuOverTcp => adu.get(1..adu.len().checked_sub(2)?)?.to_vec(),
         Framing::Ascii => {
             let digits = std::str::from_utf8(adu).ok()?.strip_prefix(':')?.strip_suffix("\r\n")?;
             let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
@@ -236,7 +238,7 @@ fn decode(framing: Framing, adu: &[u8]) -> Option<Vec<u8>> {
     // It is one frame, and whole.
     let (transaction, unit) = match framing {
         Framing::Tcp => (u16::from_be_bytes([adu[0], adu[1]]), adu[6]),
-        Framing::Rtu => (0, adu[0]),
+        Framing::Rtu | Framing::RtuOverTcp => (0, adu[0]),
         Framing::Ascii => (0, u8::from_str_radix(std::str::from_utf8(&adu[1..3]).ok()?, 16).ok()?),
     };
     (encode(framing, transaction, unit, &pdu) == adu).then_some(pdu)

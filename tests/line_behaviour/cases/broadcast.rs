@@ -15,7 +15,7 @@ table! {
     SERIAL a_broadcast_to_addresses_that_nobody_has;
     SERIAL a_broadcast_right_before_a_request;
     SERIAL a_broadcast_with_a_broken_check_is_not_obeyed;
-    TCP unit_0_over_tcp_ends_nothing;
+    TCP unit_0_over_tcp_is_the_device;
 }
 
 fn a_broadcast_write_of_one_register(t: &mut Talk<'_>) {
@@ -78,7 +78,8 @@ fn a_broadcast_with_a_broken_check_is_not_obeyed(t: &mut Talk<'_>) {
     t.send(&frame).silent().holds(1, 5, 1005);
 }
 
-fn unit_0_over_tcp_ends_nothing(t: &mut Talk<'_>) {
-    t.ask(0, &[3, 0, 0, 0, 1]).whatever();
-    t.ask(0, &[6, 0, 5, 0, 1]).whatever();
+/// A connection has one device at its end, so nothing is a broadcast (Modbus Messaging on TCP/IP 4.4.2.1).
+fn unit_0_over_tcp_is_the_device(t: &mut Talk<'_>) {
+    t.ask(0, &[3, 0, 0, 0, 1]).answers(0, &[3, 2, 0x03, 0xe8]);
+    t.ask(0, &[6, 0, 5, 0, 1]).answers(0, &[6, 0, 5, 0, 1]).holds(1, 5, 1).holds(3, 5, 3005);
 }

@@ -12,10 +12,14 @@ table! {
     SERIAL all_counters_can_be_read_and_cleared;
     SERIAL errors_of_the_check_are_counted;
     SERIAL requests_and_exceptions_are_counted;
+    SERIAL messages_to_whomever_are_counted;
+    SERIAL what_is_not_answered_is_counted;
+    SERIAL frames_without_an_end_are_counted;
     SERIAL a_restart_is_confirmed;
     SERIAL a_restart_with_wrong_data_is_refused;
     SERIAL listen_only_is_not_confirmed_and_answers_nothing;
     SERIAL listen_only_obeys_nothing;
+    SERIAL listen_only_obeys_no_broadcast;
     SERIAL listen_only_ends_with_a_restart_that_is_not_confirmed;
     SERIAL listen_only_of_one_unit_leaves_the_line_alive;
     SERIAL the_exception_status;
@@ -90,6 +94,27 @@ fn requests_and_exceptions_are_counted(t: &mut Talk<'_>) {
     assert!(counter(t, 14) >= asked + 4);
 }
 
+fn messages_to_whomever_are_counted(t: &mut Talk<'_>) {
+    let before = counter(t, 11);
+    t.ask(2, &[3, 0, 0, 0, 1]).ask(2, &[3, 2, 0, 7]).ask(3, &[4, 0, 0, 0, 1]).answers(3, &[4, 2, 0, 7]);
+    t.ask(0, &[6, 0, 5, 0, 1]).silent();
+    // Those four, and the one that asks.
+    assert_eq!(counter(t, 11), before + 5);
+}
+
+fn what_is_not_answered_is_counted(t: &mut Talk<'_>) {
+    let before = counter(t, 15);
+    t.ask(0, &[6, 0, 5, 0, 1]).ask(0, &[3, 0, 0, 0, 1]).ask(2, &[3, 0, 0, 0, 1]).silent();
+    assert_eq!(counter(t, 15), before + 2);
+}
+
+fn frames_without_an_end_are_counted(t: &mut Talk<'_>) {
+    let before = counter(t, 18);
+    let frame = t.frame(1, &[0x42; 400]);
+    t.send(&frame).silent();
+    assert_eq!(counter(t, 18), before + 1);
+}
+
 fn a_restart_is_confirmed(t: &mut Talk<'_>) {
     t.ask(1, &[8, 0, 1, 0, 0]).answers(1, &[8, 0, 1, 0, 0]).alive();
     t.ask(1, &[8, 0, 1, 0xff, 0]).answers(1, &[8, 0, 1, 0xff, 0]).alive();
@@ -113,6 +138,11 @@ fn listen_only_is_not_confirmed_and_answers_nothing(t: &mut Talk<'_>) {
 
 fn listen_only_obeys_nothing(t: &mut Talk<'_>) {
     t.ask(1, LISTEN).ask(1, &[6, 0, 0, 0, 42]).ask(1, RESTART).silent().holds(1, 0, 1000);
+}
+
+fn listen_only_obeys_no_broadcast(t: &mut Talk<'_>) {
+    t.ask(1, LISTEN).ask(0, &[6, 0, 0, 0, 42]).ask(1, RESTART).silent();
+    t.holds(1, 0, 1000).holds(3, 0, 42);
 }
 
 fn listen_only_ends_with_a_restart_that_is_not_confirmed(t: &mut Talk<'_>) {

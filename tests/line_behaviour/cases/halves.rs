@@ -16,6 +16,8 @@ table! {
     ALL the_longest_write_of_coils;
     ALL the_longest_read_of_registers;
     ALL the_longest_read_of_coils;
+    ALL the_longest_read_and_write;
+    ALL the_longest_query_data;
     SERIAL less_than_a_frame;
     ALL the_same_request_twice;
 }
@@ -64,7 +66,9 @@ fn two_frames_in_one_piece(t: &mut Talk<'_>) {
     let second = t.frame(1, READ);
     t.send(&[first, second].concat());
     match t.framing {
-        Framing::Tcp => t.answers_to(transaction, 3, &[3, 2, 0x0b, 0xb8]).answers(1, REPLY),
+        Framing::Tcp | Framing::RtuOverTcp => {
+            t.answers_to(transaction, 3, &[3, 2, 0x0b, 0xb8]).answers(1, REPLY)
+        }
         // The master has gone on, and an answer to the first would be taken for one to the second.
         Framing::Rtu => t.answers(1, REPLY),
         // No silence parts frames, so an answer may have left before the second frame has begun.
@@ -120,6 +124,21 @@ fn the_longest_read_of_registers(t: &mut Talk<'_>) {
 
 fn the_longest_read_of_coils(t: &mut Talk<'_>) {
     t.ask(1, &[1, 0, 0, 0x07, 0xd0]).answers(1, &[&[1, 250][..], &[0xaa; 250]].concat());
+}
+
+fn the_longest_read_and_write(t: &mut Talk<'_>) {
+    let values: Vec<u8> = (0..121u16).flat_map(|v| (v + 500).to_be_bytes()).collect();
+    let read: Vec<u8> =
+        (0..125u16).flat_map(|v| if v < 4 { 1000 + v } else { 496 + v }.to_be_bytes()).collect();
+    t.ask(1, &[&[23, 0, 0, 0, 125, 0, 4, 0, 121, 242][..], &values].concat())
+        .answers(1, &[&[23, 250][..], &read].concat());
+}
+
+fn the_longest_query_data(t: &mut Talk<'_>) {
+    if t.framing != Framing::Tcp {
+        let pdu = [&[8, 0, 0][..], &[0x5a; 250]].concat();
+        t.ask(1, &pdu).answers(1, &pdu);
+    }
 }
 
 fn less_than_a_frame(t: &mut Talk<'_>) {

@@ -8,6 +8,7 @@ use crate::talk::{Dice, Framing, PAUSE, Talk, encode, hex, noise};
 table! {
     ALL ten_thousand_mutated_frames;
     ALL ten_thousand_mutated_requests_with_a_good_check;
+    SERIAL ten_thousand_mutated_frames_without_a_breath;
 }
 
 /// Frames as they are on a line, before they are mutated.
@@ -49,14 +50,22 @@ fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
     }
 }
 
+/// On a running one each frame on a line takes its silences; a connection begins anew instead.
 fn count(t: &Talk<'_>) -> u64 {
-    if t.is_exact() { 10_000 } else { 50 }
+    match (t.is_exact(), t.framing) {
+        (true, _) => 10_000,
+        (false, Framing::Tcp) => 2_000,
+        (false, _) => 50,
+    }
 }
 
 fn survive(t: &mut Talk<'_>, seed: u64, bytes: &[u8]) {
     let pause = if t.framing == Framing::Ascii { Duration::from_millis(5) } else { PAUSE };
-    t.bytes(bytes).wait(pause);
-    t.forget_what_was_said();
+    t.bytes(bytes);
+    if t.is_exact() || t.framing != Framing::Tcp {
+        t.wait(pause);
+        t.forget_what_was_said();
+    }
     if t.framing == Framing::Tcp {
         // A header that promises more than comes is waited for; whoever sent it calls again.
         t.reconnect();
@@ -90,4 +99,22 @@ fn ten_thousand_mutated_requests_with_a_good_check(t: &mut Talk<'_>) {
         let frame = encode(t.framing, seed as u16, unit, &pdu);
         survive(t, seed, &frame);
     }
+}
+
+/// Everything at once, also on a running one, which lives through all of it.
+fn ten_thousand_mutated_frames_without_a_breath(t: &mut Talk<'_>) {
+    for seed in 0..10_000 {
+        let mut dice = Dice(seed ^ 0x1234_0000);
+        let (unit, pdu) = pdu(&mut dice);
+        let mut frame = t.frame(unit, &pdu);
+        mutate(&mut frame, &mut dice);
+        t.bytes(&frame);
+        // Somebody listens now and then: who never does is not answered for ever.
+        if seed % 500 == 0 {
+            t.forget_what_was_said();
+        }
+    }
+    t.wait(Duration::from_secs(2));
+    t.forget_what_was_said();
+    t.alive();
 }

@@ -20,6 +20,9 @@ table! {
     SERIAL a_byte_too_many_inside_a_frame;
     SERIAL a_byte_missing_inside_a_frame;
     RTU a_bit_flipped_anywhere;
+    SERIAL an_unknown_function_with_a_broken_check;
+    SERIAL a_broken_frame_of_each_function;
+    RTU a_break_glued_before_a_frame;
     SERIAL a_frame_that_is_repeated_with_a_broken_check_first;
     SERIAL bursts_of_noise_without_end;
     SERIAL noise_that_looks_like_the_begin_of_a_long_frame;
@@ -110,7 +113,7 @@ fn a_byte_too_many_inside_a_frame(t: &mut Talk<'_>) {
     for at in 1..len - 1 {
         let mut frame = t.frame(1, READ);
         frame.insert(at, b'!');
-        let silent = t.framing == Framing::Rtu || at < len - 2;
+        let silent = t.framing != Framing::Ascii || at < len - 2;
         t.send(&frame);
         // Between CR and LF there may be anything: both are only there to end the frame.
         if silent {
@@ -136,6 +139,34 @@ fn a_bit_flipped_anywhere(t: &mut Talk<'_>) {
         let mut frame = t.frame(1, READ);
         frame[bit / 8] ^= 1 << (bit % 8);
         t.send(&frame).silent();
+    }
+}
+
+/// Some servers answer what they do not know before they look whether it is a frame.
+fn an_unknown_function_with_a_broken_check(t: &mut Talk<'_>) {
+    for function in [0x42, 0x64, 0x7f, 9, 99, 0] {
+        let mut frame = t.frame(1, &[function, 1, 2, 3]);
+        let at = frame.len() - 3;
+        frame[at] ^= 1;
+        t.send(&frame).silent();
+    }
+}
+
+fn a_broken_frame_of_each_function(t: &mut Talk<'_>) {
+    for function in 1..=127 {
+        let mut frame = t.frame(1, &[function, 0, 0, 0, 1]);
+        let at = frame.len() - 3;
+        frame[at] ^= 1;
+        t.send(&frame).silent();
+    }
+}
+
+/// A transceiver that turns round leaves a 0 on the line, right before what comes.
+fn a_break_glued_before_a_frame(t: &mut Talk<'_>) {
+    for byte in [0x00, 0x80, 0xff] {
+        let frame = t.frame(1, READ);
+        t.send(&[&[byte][..], &frame].concat()).silent().alive();
+        t.send(&[&frame[..], &[byte]].concat()).answers(1, REPLY);
     }
 }
 

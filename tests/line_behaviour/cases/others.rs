@@ -28,6 +28,8 @@ table! {
     SERIAL a_reply_without_a_request;
     SERIAL a_reply_that_seems_to_come_from_us;
     SERIAL unit_ids_that_are_reserved;
+    SERIAL a_write_to_a_reserved_unit_id_is_no_broadcast;
+    SERIAL another_units_request_as_long_as_the_reply_that_is_awaited;
     SERIAL a_request_for_us_while_another_units_reply_is_awaited;
     SERIAL every_other_unit_id;
     ALL the_second_unit_of_the_port;
@@ -196,6 +198,26 @@ fn unit_ids_that_are_reserved(t: &mut Talk<'_>) {
         t.ask(unit, READ).silent();
     }
     ours(t);
+}
+
+fn a_write_to_a_reserved_unit_id_is_no_broadcast(t: &mut Talk<'_>) {
+    for unit in 248..=255 {
+        t.ask(unit, &[6, 0, 5, 0x12, 0x34]).ask(unit, &[16, 0, 6, 0, 1, 2, 1, 2]).silent();
+    }
+    t.holds(1, 5, 1005).holds(3, 5, 3005).holds(1, 6, 1006);
+}
+
+/// Where unit 2 does not answer, its next request may look like the reply: of address 0x03.. it has three bytes of data.
+fn another_units_request_as_long_as_the_reply_that_is_awaited(t: &mut Talk<'_>) {
+    for address in 0..=8 {
+        t.ask(2, &[3, 0, 0, 0, 1]).ask(2, &[3, address, 0, 0, 1]).silent();
+        ours(t);
+        let frames = [t.frame(2, &[3, 0, 0, 0, 1]), t.frame(2, &[3, address, 0, 0, 1]), t.frame(1, READ)];
+        t.send(&frames.concat()).answers(1, REPLY);
+        // And its reply comes after all.
+        t.ask(2, &[3, 2, 1, 2]).silent();
+        ours(t);
+    }
 }
 
 fn a_request_for_us_while_another_units_reply_is_awaited(t: &mut Talk<'_>) {

@@ -20,6 +20,8 @@ table! {
     TCP a_unit_that_is_not_there_over_tcp;
     TCP functions_from_128_on_over_tcp;
     TCP the_unit_of_a_device_without_units;
+    TCP requests_of_one_transaction_id_are_all_answered;
+    TCP a_good_frame_in_front_of_nonsense;
 }
 
 const READ: &[u8] = &[3, 0, 0, 0, 1];
@@ -113,8 +115,8 @@ fn a_caller_who_goes_before_the_answer(t: &mut Talk<'_>) {
 
 fn a_unit_that_is_not_there_over_tcp(t: &mut Talk<'_>) {
     for unit in [2, 100, 247, 248, 254] {
-        t.ask(unit, READ).whatever();
-        t.alive();
+        // As a gateway that does not reach its target (AP 7).
+        t.ask(unit, READ).refuses(unit, 3, 11).alive();
     }
 }
 
@@ -126,5 +128,23 @@ fn functions_from_128_on_over_tcp(t: &mut Talk<'_>) {
 }
 
 fn the_unit_of_a_device_without_units(t: &mut Talk<'_>) {
-    t.ask(255, READ).whatever();
+    // What libmodbus and others ask over TCP unless they are told otherwise.
+    t.ask(255, READ).answers(255, REPLY);
+    t.ask(255, &[6, 0, 5, 0, 9]).answers(255, &[6, 0, 5, 0, 9]).holds(1, 5, 9).holds(3, 5, 3005);
+}
+
+/// Some masters do not count.
+fn requests_of_one_transaction_id_are_all_answered(t: &mut Talk<'_>) {
+    for address in 0..10u8 {
+        t.set_transaction(6);
+        let [high, low] = (1000 + u16::from(address)).to_be_bytes();
+        t.ask(1, &[3, 0, address, 0, 1]).answers(1, &[3, 2, high, low]);
+    }
+}
+
+fn a_good_frame_in_front_of_nonsense(t: &mut Talk<'_>) {
+    let frame = t.frame(1, READ);
+    t.send(&[&frame[..], b"GET / HTTP/1.1\r\n\r\n"].concat()).answers(1, REPLY);
+    t.whatever();
+    t.reconnect().alive();
 }

@@ -6,15 +6,15 @@ use crate::table;
 use crate::talk::{CHARACTER, PAUSE, T35, Talk};
 
 table! {
-    RTU a_frame_split_below_t15;
-    RTU a_frame_split_below_t35;
-    RTU a_frame_split_above_t35;
-    RTU two_frames_just_t35_apart;
-    RTU a_reply_does_not_leave_before_t35;
-    RTU a_reply_waits_for_the_line_to_fall_silent;
+    LINE a_frame_split_below_t15;
+    LINE a_frame_split_below_t35;
+    LINE a_frame_split_above_t35;
+    LINE two_frames_just_t35_apart;
+    LINE a_reply_does_not_leave_before_t35;
+    LINE a_reply_waits_for_the_line_to_fall_silent;
     SERIAL noise_between_a_request_and_its_reply;
-    RTU a_request_before_the_last_was_answered;
-    RTU a_frame_a_character_behind_noise_is_lost_and_no_more;
+    LINE a_request_before_the_last_was_answered;
+    LINE a_frame_a_character_behind_noise_is_lost_and_no_more;
     ASCII an_ascii_frame_with_half_a_second_between_its_characters;
     ASCII an_ascii_frame_with_more_than_a_second_inside;
 }
