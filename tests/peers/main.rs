@@ -10,3 +10,4 @@ mod house;
 mod ours;
 mod peer;
 mod servers;
+mod unit_test;

@@ -9,12 +9,12 @@ use std::sync::mpsc::channel;
 use hilrig_tests::{PATIENCE, finish, hilrig, need, repository};
 
 /// Says past the test harness what a test cannot run without, or fails where nothing may be skipped (CI).
-fn missing(what: &str, why: &str) {
+pub fn missing(what: &str, why: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{what}: missing. {why}");
     let _ = writeln!(std::io::stderr(), "skipped: {what}: missing");
 }
 
-fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     hilrig().ancestors().nth(2).expect("target/<profile>/hilrig").join("peers")
 }
 

@@ -7,6 +7,7 @@ import sys
 
 from pymodbus import FramerType
 from pymodbus.client import ModbusSerialClient, ModbusTcpClient
+from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.file_message import FileRecord
 
 kind, address = sys.argv[1:]
@@ -81,6 +82,28 @@ more = good("more names", client.read_device_information(read_code=2, object_id=
 same("more names", more.get(4), b"a PLC")
 level = good("level", client.read_holding_registers(300, count=2, **at)).registers
 same("level", client.convert_from_registers(level, client.DATATYPE.FLOAT32, word_order="little"), -0.15625)
+
+
+
+# A function of the user's own.
+class Ask(ModbusPDU):
+    function_code = 65
+
+    def encode(self):
+        return b"\x01\x09"
+
+
+class Answer(ModbusPDU):
+    function_code = 65
+    rtu_frame_size = 6
+    data = b""
+
+    def decode(self, data):
+        self.data = data
+
+
+client.register(Answer)
+same("its own function", good("its own function", client.execute(False, Ask(dev_id=17))).data, b"\xaa\xbb")
 
 # What only a serial line has.
 if kind in ("rtu", "ascii"):
