@@ -69,8 +69,8 @@ fn model(framing: Framing) -> String {
     format!("[unit.server]\nid = 17\n{tables}{id}{other}{rules}")
 }
 
-/// Which of its own servers it takes it for, and the port. It waits for single bytes for 7 ms, which a busy machine may
-/// miss, so it has three attempts: what a server does wrong it does wrong each time.
+/// Which of its own servers it takes it for, and the port. It waits for single bytes for 7 ms, which a server on a busy
+/// machine may miss: so this one asks for real time, and the client has three attempts where that is not granted.
 fn passes(backend: &str, framing: Framing, port: &str, settings: &[&str]) {
     let Some(program) = client() else { return };
     let mut said = String::new();
