@@ -75,8 +75,8 @@ fn passes(backend: &str, framing: Framing, port: &str, settings: &[&str]) {
     let Some(program) = client() else { return };
     let mut said = String::new();
     for _ in 0..3 {
-        let plc =
-            Plc::of(&model(framing), &[&["--framing", framing.name(), "--port", port], settings].concat(), 1);
+        let args = ["--framing", framing.name(), "--port", port, "--realtime=fifo = 20"];
+        let plc = Plc::of(&model(framing), &[&args, settings].concat(), 1);
         let place = plc.address.rsplit_once(':').map_or(&*plc.address, |(_, port)| port);
         let mut client = Command::new(program);
         client.arg(backend).env("UNIT_TEST_PORT", place);
