@@ -56,6 +56,28 @@ fn in_real_time_order_and_content_count() {
 }
 
 #[test]
+fn what_one_line_is_asked_says_nothing_of_another() {
+    let asked = |line: u32, t: u32, hex: &str| {
+        format!(
+            "{{\"t\":{t},\"what\":\"sent\",\"of\":\"m{line}\",\"role\":\"master\",\"line\":{line},\"unit\":1,\"function\":3,\"hex\":\"{hex}\"}}\n"
+        )
+    };
+    let told = |line: u32, t: u32, hex: &str| {
+        format!(
+            "{{\"t\":{t},\"what\":\"sent\",\"of\":\"s\",\"role\":\"simulator\",\"line\":{line},\"unit\":1,\"function\":3,\"hex\":\"{hex}\"}}\n"
+        )
+    };
+    let (run, _) = LOG.split_once('\n').unwrap();
+    let apart = [asked(0, 1, "a0"), told(0, 2, "b0"), asked(1, 3, "a1"), told(1, 4, "b1")];
+    let mixed = [asked(0, 1, "a0"), asked(1, 2, "a1"), told(0, 3, "b0"), told(1, 4, "b1")];
+    let log = |lines: [String; 4]| format!("{run}\n{}", lines.concat());
+    let golden = Golden::parse("g", log(apart).replace("TIME", "virtual"), None).unwrap();
+    golden.compare(&log(mixed.clone()).replace("TIME", "real")).unwrap();
+    let why = golden.compare(&log(mixed).replace("TIME", "real").replace("b1", "b2")).unwrap_err();
+    assert!(why.contains("what s sends to a1 differs"), "{why}");
+}
+
+#[test]
 fn times_count_as_far_as_they_are_asked_for() {
     let log = LOG.replace("TIME", "real").replace("1000000", "1400000");
     golden("virtual", Some(Duration::from_millis(1))).compare(&log).unwrap();
