@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use crate::line::serial::SerialLine;
 use crate::line::{Buffer, Line, Piece, Read, Role, Write};
 use crate::open::Parts;
 use crate::set::{EventFlags, Set, Token};
@@ -271,7 +272,7 @@ impl Port {
         if raw.start >= raw.end {
             return Piece::End;
         }
-        let piece = match self.line.decoder() {
+        let mut piece = match self.line.decoder() {
             Some(decoder) => decoder.next(buffer, raw),
             None => {
                 let all = raw.clone();
@@ -279,6 +280,11 @@ impl Port {
                 Piece::Bytes(all)
             }
         };
+        if let (Piece::Bytes(bytes), Line::Serial(SerialLine { echo: Some(echo), .. })) =
+            (&mut piece, &mut self.line)
+        {
+            bytes.start += echo.own(Time::now(), &buffer[bytes.clone()]);
+        }
         if let Piece::Bytes(bytes) = &piece {
             self.stats.rx_bytes.add(bytes.len() as u64);
         }
@@ -359,6 +365,9 @@ impl Port {
         match self.line.write(bytes) {
             Write::Took(n) => {
                 self.stats.tx_bytes.add(n as u64);
+                if let Line::Serial(SerialLine { echo: Some(echo), .. }) = &mut self.line {
+                    echo.sent(Time::now(), &bytes[..n]);
+                }
                 if let Line::Socket(_) = self.line
                     && let Some(line) = self.line.listener()
                 {

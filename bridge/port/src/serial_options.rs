@@ -6,7 +6,7 @@ pub const DEFAULT_BAUD: u32 = 9600;
 const MAX_BAUD: u32 = 20_000_000;
 /// Milliseconds; the kernel takes no more.
 const MAX_DELAY: u32 = 100;
-const KNOWN: &str = "baud, format, flow, exclusive, low_latency, rs485, rs485_rts, rs485_before, rs485_after, dtr, rts, hupcl";
+const KNOWN: &str = "baud, format, flow, exclusive, low_latency, echo, rs485, rs485_rts, rs485_before, rs485_after, dtr, rts, hupcl";
 
 /// Settings of a serial line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct SerialOptions {
     pub exclusive: bool,
     /// Ask the driver to pass received bytes on at once. Best effort.
     pub low_latency: bool,
+    /// The line hears what it sends, as a transceiver on two wires may; leave that out of what is received.
+    pub echo: bool,
     /// Let the driver switch the RS-485 transceiver. Best effort.
     pub rs485: bool,
     /// The level of RTS while the port sends in RS-485 mode; at other times it has the other one.
@@ -43,6 +45,7 @@ impl Default for SerialOptions {
             flow: Flow::None,
             exclusive: true,
             low_latency: false,
+            echo: false,
             rs485: false,
             rs485_rts: true,
             rs485_before: 0,
@@ -188,6 +191,9 @@ impl fmt::Display for SerialOptions {
         if self.low_latency {
             put("low_latency", &"on")?;
         }
+        if self.echo {
+            put("echo", &"on")?;
+        }
         if self.rs485 {
             put("rs485", &"on")?;
             if !self.rs485_rts {
@@ -254,6 +260,7 @@ pub(crate) fn parse(text: &str) -> Result<SerialOptions, (usize, String)> {
             }
             "exclusive" => options.exclusive = switch(value).map_err(fail)?,
             "low_latency" => options.low_latency = switch(value).map_err(fail)?,
+            "echo" => options.echo = switch(value).map_err(fail)?,
             "rs485" => options.rs485 = switch(value).map_err(fail)?,
             "rs485_rts" => {
                 options.rs485_rts = match value {

@@ -101,7 +101,7 @@ fn errors_point_at_the_character() {
         (
             "/dev/x?bauds=9600",
             7,
-            "known options are baud, format, flow, exclusive, low_latency, rs485, rs485_rts, rs485_before, rs485_after, dtr, rts, hupcl",
+            "known options are baud, format, flow, exclusive, low_latency, echo, rs485, rs485_rts, rs485_before, rs485_after, dtr, rts, hupcl",
         ),
         ("/dev/x?baud=96oo", 12, "not a baud rate"),
         ("/dev/x?baud=+5", 12, "not a baud rate"),
@@ -202,13 +202,14 @@ fn options() -> impl Strategy<Value = SerialOptions> {
     let rs485 =
         (any::<bool>(), 0u32..=100, 0u32..=100).prop_map(|(rts, before, after)| (true, rts, before, after));
     let rs485 = prop_oneof![Just((false, true, 0, 0)), rs485];
-    (1u32..=20_000_000, format, flow, rs485, any::<[bool; 3]>(), any::<[Option<bool>; 2]>()).prop_map(
-        |(baud, format, flow, rs485, [exclusive, low_latency, hupcl], [dtr, rts])| SerialOptions {
+    (1u32..=20_000_000, format, flow, rs485, any::<[bool; 4]>(), any::<[Option<bool>; 2]>()).prop_map(
+        |(baud, format, flow, rs485, [exclusive, low_latency, echo, hupcl], [dtr, rts])| SerialOptions {
             baud,
             format,
             flow,
             exclusive,
             low_latency,
+            echo,
             rs485: rs485.0,
             rs485_rts: rs485.1,
             rs485_before: rs485.2,

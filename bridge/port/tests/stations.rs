@@ -209,3 +209,45 @@ fn sixty_four_links_on_one_shard_carry_their_own_bytes() {
         }
     }
 }
+
+/// Remembers what it hears.
+#[derive(Default)]
+struct Ear(Vec<u8>);
+
+impl Station for Ear {
+    fn on_bytes(&mut self, _now: Time, bytes: &[u8], _tx: &mut Tx) {
+        self.0.extend(bytes);
+    }
+    fn on_deadline(&mut self, _now: Time, _tx: &mut Tx) {}
+    fn deadline(&self) -> Option<Time> {
+        None
+    }
+}
+
+#[test]
+fn a_station_on_a_line_that_hears_itself_does_not_hear_what_it_says() {
+    let (_tmp, runtime) = runtime();
+    // At the far end sits a transceiver that repeats all, and says hello on its own.
+    let (pty, far, _) = open_pty("wire", &runtime);
+    let shard = Shard::start("test").unwrap();
+    let wire = shard.add_station(pty, Box::new(Echo::default())).unwrap();
+    // So slow that no machine is slower: 20 characters take 4 s.
+    let url = |echo: &str| format!("serial:{}?baud=50{echo}", far.display());
+    for (round, echo, back) in [(1, "&echo=on", &b""[..]), (2, "", b"is that my own voice")] {
+        let port = open(&url(echo), &runtime);
+        let station = shard.add_station(port, Box::new(Ear::default())).unwrap();
+        let heard = || shard.with_station(&station, |ear: &mut Ear, _, _| ear.0.clone()).unwrap();
+        wait_until("hello", || heard() == b"hello");
+        shard.with_station(&station, |_: &mut Ear, _, tx| tx.send(b"is that my own voice")).unwrap();
+        wait_until("it came back", || wire_heard(&shard, &wire) == 20 * round);
+        shard.with_station(&wire, |_: &mut Echo, _, tx| tx.send(b"another")).unwrap();
+        wait_until("another", || heard().ends_with(b"another"));
+        assert_eq!(heard(), [b"hello", back, b"another"].concat());
+        shard.remove_station(station);
+        wait_until("the line is closed", || events(&shard, &wire).len().is_multiple_of(2));
+    }
+}
+
+fn wire_heard(shard: &Shard, wire: &StationRef) -> usize {
+    shard.with_station(wire, |echo: &mut Echo, _, _| echo.heard).unwrap()
+}

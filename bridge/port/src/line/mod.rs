@@ -1,6 +1,7 @@
 //! An open port as a shard uses it: a descriptor to read and write, and what it means when the far end goes.
 //! Nothing here waits; opening, which may wait, is in the modules beside it and runs on the caller's thread.
 
+pub(crate) mod echo;
 pub(crate) mod looped;
 pub(crate) mod marks;
 pub(crate) mod modem;

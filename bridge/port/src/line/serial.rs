@@ -19,6 +19,7 @@ use rustix::termios::{
 };
 
 use super::Decode;
+use super::echo::Echo;
 use super::marks::Marks;
 use super::modem::{self, ModemWatch};
 use super::parmrk::Parmrk;
@@ -53,6 +54,8 @@ pub(crate) struct SerialLine {
     /// A break that was said to have begun is over.
     break_seen: bool,
     overruns_unsaid: u32,
+    /// What was sent comes back.
+    pub(crate) echo: Option<Box<Echo>>,
     /// Of the break that we send.
     break_began: Option<Time>,
     break_ends: Option<Time>,
@@ -138,6 +141,7 @@ impl SerialLine {
             marks,
             break_seen: false,
             overruns_unsaid: 0,
+            echo: options.echo.then(|| Echo::new(baud, options.format)),
             break_began: None,
             break_ends: None,
             fd,
