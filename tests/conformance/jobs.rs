@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use hilrig_tests::{
     ACTION_FAILED, ACTION_TIMEOUT, Conn, NOT_FOUND, Tarpit, bad_param, finished_record, refusal, response,
-    wait_for,
 };
 use serde_json::json;
 
@@ -148,8 +147,7 @@ fn ping_during_a_long_action(bench: &Bench) {
     let mut conn = bench.connect();
     let mut other = bench.connect();
     conn.act("bridge", "run_start", json!({}));
-    let job = conn.invoke("bridge", "soak", json!({"durationSeconds": 10}));
-    wait_for("the soak runs", || (conn.job("bridge", &job)["state"] == "running").then_some(()));
+    let job = conn.begin("bridge", "soak", json!({"durationSeconds": 10}));
     for conn in [&mut conn, &mut other] {
         let mut times: Vec<Duration> = (0..20)
             .map(|n| {

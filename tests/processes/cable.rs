@@ -15,8 +15,7 @@ fn a_port_that_goes_is_told_and_the_run_can_be_restarted() {
     conn.set("bridge", "near.url", port.clone());
     conn.set("bridge", "far.com", "pty:far");
     conn.act("bridge", "run_start", json!({}));
-    let soak = conn.invoke("bridge", "soak", json!({"durationSeconds": 600}));
-    wait_for("the soak runs", || (conn.job("bridge", &soak)["state"] == "running").then_some(()));
+    let soak = conn.begin("bridge", "soak", json!({"durationSeconds": 600}));
     wire.kill9();
     let event = events.event_with(|e| e["params"]["appId"] == "bridge" && e["params"]["error"] != "");
     assert!(event["params"]["error"].as_str().unwrap().contains(&port), "names the port: {event}");

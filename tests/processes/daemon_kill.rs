@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hilrig_tests::{Conn, Sandbox, Seeded, wait_for};
+use hilrig_tests::{Conn, Sandbox, Seeded};
 use serde_json::json;
 
 use crate::traffic::Traffic;
@@ -85,11 +85,8 @@ fn jobs_outlive_the_daemon() {
     let daemon = sandbox.daemon();
     let mut conn = daemon.connect();
     conn.act("bridge", "run_start", json!({}));
-    let short = conn.invoke("bridge", "soak", json!({"durationSeconds": 0.5}));
-    let long = conn.invoke("bridge", "soak", json!({"durationSeconds": 600}));
-    for job in [&short, &long] {
-        wait_for("the soak runs", || (conn.job("bridge", job)["state"] == "running").then_some(()));
-    }
+    let short = conn.begin("bridge", "soak", json!({"durationSeconds": 0.5}));
+    let long = conn.begin("bridge", "soak", json!({"durationSeconds": 600}));
     daemon.kill9();
     let daemon = sandbox.daemon();
     let mut conn = daemon.connect();

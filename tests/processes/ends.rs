@@ -20,8 +20,7 @@ fn sigterm_stops_everything_in_order() {
     conn.act("bridge", "run_start", json!({}));
     conn.act("plc-simulator", "run_start", json!({}));
     conn.try_act("40318", "run_start", json!({}));
-    let soak = conn.invoke("bridge", "soak", json!({"durationSeconds": 600}));
-    wait_for("the soak runs", || (conn.job("bridge", &soak)["state"] == "running").then_some(()));
+    conn.begin("bridge", "soak", json!({"durationSeconds": 600}));
     let mut idle: Vec<Conn> = (0..20).map(|_| daemon.connect()).collect();
     let mut subscriber = daemon.connect_tcp();
     subscriber
@@ -74,8 +73,7 @@ fn sigterm_ends_a_start_under_way() {
     let mut conn = daemon.connect();
     let tarpit = Tarpit::new();
     conn.set("bridge", "far.com", tarpit.url.clone());
-    let start = conn.invoke("bridge", "run_start", json!({}));
-    wait_for("the start is under way", || (conn.job("bridge", &start)["state"] == "running").then_some(()));
+    conn.begin("bridge", "run_start", json!({}));
     let began = Instant::now();
     assert_eq!(daemon.terminate().code(), Some(0));
     println!("the daemon ended after {:?}", began.elapsed());

@@ -142,8 +142,7 @@ fn a_start_under_way_dies_with_its_host() {
     let mut conn = daemon.connect();
     let tarpit = Tarpit::new();
     conn.set("bridge", "far.com", tarpit.url.clone());
-    let start = conn.invoke("bridge", "run_start", json!({}));
-    wait_for("the start is under way", || (conn.job("bridge", &start)["state"] == "running").then_some(()));
+    let start = conn.begin("bridge", "run_start", json!({}));
     let host = wait_for("there is a host", || hosts(&sandbox).pop());
     signal(host.pid, Signal::KILL);
     let record = conn.end_of_job("bridge", &start);

@@ -279,6 +279,14 @@ impl Conn {
         invoked["jobId"].as_str().unwrap_or_else(|| panic!("no jobId: {invoked:?}")).to_owned()
     }
 
+    /// Invokes an action that takes long; gives the id of its job once it is under way.
+    #[track_caller]
+    pub fn begin(&mut self, app: &str, action: &str, args: Value) -> String {
+        let job = self.invoke(app, action, args);
+        wait_for("the action is under way", || (self.job(app, &job)["state"] == "running").then_some(()));
+        job
+    }
+
     #[track_caller]
     pub fn job(&mut self, app: &str, job: &str) -> Map<String, Value> {
         self.call("action.job.get", json!({"appId": app, "jobId": job}))
