@@ -38,7 +38,7 @@ impl Bench {
         bench
     }
 
-    fn write(&self, text: &str) {
+    pub(super) fn write(&self, text: &str) {
         std::fs::write(self.dir.path().join("models/tank.toml"), text).unwrap();
     }
 

@@ -172,6 +172,102 @@ fn ports_without_a_line_are_refused_with_what_to_do() {
     assert!(error.message.contains("say one port"), "{error}");
 }
 
+/// A slave at a virtual port of this name, as long as it is kept.
+fn device(bench: &Bench, name: &str) -> (Shard, hilrig_port::StationRef) {
+    let runtime = Runtime::at(bench.dir.path().join("run")).unwrap();
+    let url: PortUrl = format!("pty:{name}").parse().unwrap();
+    let port = OpenPort::open(&url, &runtime, &|| false).unwrap();
+    let plant = hilrig_points::Shared::new(crate::simple_plant(&[2]).unwrap());
+    let slave = hilrig_modbus::Slave::new(Timing::new(19200, "8E1".parse().unwrap()), plant);
+    let shard = Shard::start("device").unwrap();
+    let station = shard.add_station(port, Box::new(slave)).unwrap();
+    (shard, station)
+}
+
+#[test]
+fn an_adapter_that_is_pulled_and_put_in_again_is_polled_on() {
+    let mut bench = Bench::of_model("");
+    bench.config.set("profile", json!("lab"));
+    let path = bench.dir.path().join("run/dev");
+    bench.write(&format!(
+        "[port.dev]\nurl = \"serial:{}\"\n[master.drive]\nport = \"dev\"\n[master.drive.poll.status]\nunit = 2\n\
+         holding = \"0..3\"\nevery = \"10ms\"\ntimeout = \"5s\"\n",
+        path.display()
+    ));
+    let there = device(&bench, "dev");
+    bench.invoke("run_start", json!({})).unwrap();
+    bench.invoke("record_start", json!({"file": "dev.pcapng"})).unwrap();
+    let poll = |s: &AppStatus, key: &str| s.metrics["polls"][0][key].as_u64().unwrap();
+    bench.until(|s| poll(s, "replies") >= 3);
+    drop(there);
+    let lost = bench.until(|s| s.fields["portState"] == "lost");
+    assert_eq!(lost.fields["healthState"], "degraded");
+    let asked = poll(&bench.app.status(), "requests");
+    let _there = device(&bench, "dev");
+    let back = bench.until(|s| s.fields["portNews"].as_array().unwrap().len() > 1);
+    assert_eq!(
+        (&back.fields["portNews"][1]["what"], &back.fields["portState"]),
+        (&json!("back"), &json!("open"))
+    );
+    // The statistics went on, and the capture shows the gap.
+    bench.until(|s| poll(s, "replies") >= asked + 3);
+    assert_eq!(bench.app.status().metrics["reconnects"], 1);
+    let stopped = bench.invoke("record_stop", json!({})).unwrap();
+    let file = PathBuf::from(stopped["files"][0].as_str().unwrap());
+    let mut reader = Reader::new(File::open(file).unwrap());
+    let mut remarks = vec![];
+    while let Some(packet) = reader.next_packet().unwrap() {
+        remarks.extend(packet.comments);
+    }
+    let told = |words: &str| remarks.iter().any(|remark| remark.contains(words));
+    assert!(told("the port is gone") && told("the port is back"), "{remarks:?}");
+    bench.invoke("run_stop", json!({})).unwrap();
+}
+
+#[test]
+fn the_line_behind_a_gateway_is_recorded_and_comes_back() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let bench = Bench::of_model(&format!(
+        "[port.net]\nurl = \"tcp-listen:127.0.0.1:0\"\n[port.bus]\nurl = \"tcp:{address}\"\nframing = \"rtu\"\n\
+         [gateway.g]\nport = \"net\"\nline = \"bus\"\ntimeout = \"5s\"\n"
+    ));
+    bench.invoke("run_start", json!({})).unwrap();
+    let started = bench.invoke("record_start", json!({"file": "bus.pcapng"})).unwrap();
+    assert_eq!(started["ports"], "bus");
+    let far_end = bench.app.status().fields["farEnd"].as_str().unwrap().to_owned();
+    let mut caller = std::net::TcpStream::connect(far_end.trim_start_matches("tcp:")).unwrap();
+    caller.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (question, reply) = (adu(&[5, 3, 0, 1, 0, 1]), adu(&[5, 3, 2, 0, 66]));
+    let mut ask = |line: &mut std::net::TcpStream| {
+        line.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        caller.write_all(&[0, 7, 0, 0, 0, 6, 5, 3, 0, 1, 0, 1]).unwrap();
+        let mut got = [0; 8];
+        line.read_exact(&mut got).unwrap();
+        assert_eq!(got[..], question);
+        line.write_all(&reply).unwrap();
+        let mut got = [0; 11];
+        caller.read_exact(&mut got).unwrap();
+        assert_eq!(got[6..], [5, 3, 2, 0, 66]);
+    };
+    let mut line = listener.accept().unwrap().0;
+    ask(&mut line);
+    drop(line);
+    let mut line = listener.accept().unwrap().0;
+    bench.until(|s| s.fields["portNews"].as_array().unwrap().len() == 2);
+    ask(&mut line);
+    let ports = bench.app.status().fields["ports"].clone();
+    assert_eq!(
+        (&ports[1]["port"], &ports[1]["state"], &ports[1]["reconnects"]),
+        (&json!("bus"), &json!("open"), &json!(1))
+    );
+    bench.invoke("record_stop", json!({})).unwrap();
+    let recording = Recording::open(&bench.file(&started), None).unwrap();
+    // The gateway asks, so that side A, the line, is who answers.
+    assert_eq!(recording.sent_by(Side::A), reply.repeat(2));
+    assert_eq!(recording.sent_by(Side::B), question.repeat(2));
+}
+
 #[test]
 fn signals_go_on_while_nobody_asks() {
     // 20,000 steps a second: the first access after a rest would have them all to do.
