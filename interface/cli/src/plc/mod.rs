@@ -225,6 +225,8 @@ struct Shown {
     watch: Watch,
     errors: HashMap<(String, &'static str), u64>,
     seq: u64,
+    /// News of ports that were told.
+    ports: u64,
 }
 
 impl Shown {
@@ -254,6 +256,11 @@ impl Shown {
 
     /// Errors of lines that nobody sees frame by frame.
     fn troubles(&mut self, run: &Run) {
+        for news in run.port_news_after(&mut self.ports) {
+            if self.json {
+                self.event(Topic::LineError, news.json());
+            }
+        }
         for port in run.ports() {
             let mut grown = Map::new();
             for (name, total) in port.errors() {
@@ -344,6 +351,7 @@ fn foreground(args: &PlcArgs, root: &Path, json: bool) -> Result<ExitCode, Failu
         watch: Watch::default(),
         errors: HashMap::new(),
         seq: 0,
+        ports: 0,
     };
     let mut changed = newest(&run.model().files);
     let mut seldom = Instant::now();

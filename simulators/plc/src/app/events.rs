@@ -91,6 +91,8 @@ struct Telling {
     frames: Budget,
     firings: Budget,
     seen: u64,
+    /// News of ports that were told.
+    ports: u64,
 }
 
 /// So many a second.
@@ -133,6 +135,7 @@ impl Teller {
             frames: Budget::default(),
             firings: Budget::default(),
             seen: 0,
+            ports: 0,
         };
         let work = move || {
             let (mut points, mut timing) = (Instant::now(), Instant::now());
@@ -233,9 +236,13 @@ impl Telling {
     }
 
     fn errors(&mut self, run: &Run) {
+        let ports = run.port_news_after(&mut self.ports);
         if !self.publisher.wanted(Topic::LineError) {
             self.errors.clear();
             return;
+        }
+        for news in ports {
+            self.publisher.publish(Topic::LineError, news.json());
         }
         for port in run.ports() {
             let (mut grown, mut totals) = (Map::new(), Map::new());

@@ -282,7 +282,7 @@ fn a_state_is_saved_and_taken_up_again() {
     assert!(bench.refused().message.contains("tank.json"));
 }
 
-struct Heard(Mutex<mpsc::Sender<(Topic, Map<String, Value>)>>);
+pub(super) struct Heard(pub Mutex<mpsc::Sender<(Topic, Map<String, Value>)>>);
 
 impl Publisher for Heard {
     fn wanted(&self, _topic: Topic) -> bool {

@@ -195,6 +195,8 @@ fn an_adapter_that_is_pulled_and_put_in_again_is_polled_on() {
         path.display()
     ));
     let there = device(&bench, "dev");
+    let (tell, heard) = std::sync::mpsc::channel();
+    bench.app.publish_to(Arc::new(of_models::Heard(Mutex::new(tell))));
     bench.invoke("run_start", json!({})).unwrap();
     bench.invoke("record_start", json!({"file": "dev.pcapng"})).unwrap();
     let poll = |s: &AppStatus, key: &str| s.metrics["polls"][0][key].as_u64().unwrap();
@@ -209,6 +211,14 @@ fn an_adapter_that_is_pulled_and_put_in_again_is_polled_on() {
         (&back.fields["portNews"][1]["what"], &back.fields["portState"]),
         (&json!("back"), &json!("open"))
     );
+    let mut told = vec![];
+    while told.len() < 2 {
+        let (topic, more) = heard.recv_timeout(Duration::from_secs(20)).expect("events tell of it");
+        if topic == hilrig_contract::Topic::LineError && more.contains_key("what") {
+            told.push((more["port"].clone(), more["what"].clone()));
+        }
+    }
+    assert_eq!(told, [(json!("dev"), json!("lost")), (json!("dev"), json!("back"))]);
     // The statistics went on, and the capture shows the gap.
     bench.until(|s| poll(s, "replies") >= asked + 3);
     assert_eq!(bench.app.status().metrics["reconnects"], 1);

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use hilrig_contract::timestamp;
+use hilrig_contract::{object, timestamp};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::lock;
 
@@ -23,8 +24,23 @@ pub struct PortNews {
     pub ts: String,
 }
 
+impl PortNews {
+    /// As an event carries it, which has a time of its own.
+    pub fn json(&self) -> Map<String, Value> {
+        let Self { port, url, what, reason, .. } = self;
+        object(json!({"port": port, "url": url, "what": what, "reason": reason}))
+    }
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Comings(Mutex<VecDeque<PortNews>>);
+pub(super) struct Comings(Mutex<Rows>);
+
+#[derive(Debug, Default)]
+struct Rows {
+    last: VecDeque<PortNews>,
+    /// All so far.
+    count: u64,
+}
 
 impl Comings {
     pub fn tell(&self, port: &str, url: &str, what: &'static str, reason: &str) {
@@ -33,10 +49,11 @@ impl Comings {
             _ => tracing::warn!(app = "plc-simulator", "port {port} ({url}) is {what}: {reason}"),
         }
         let mut rows = lock(&self.0);
-        if rows.len() == KEPT {
-            rows.pop_front();
+        if rows.last.len() == KEPT {
+            rows.last.pop_front();
         }
-        rows.push_back(PortNews {
+        rows.count += 1;
+        rows.last.push_back(PortNews {
             port: port.to_owned(),
             url: url.to_owned(),
             what,
@@ -51,6 +68,14 @@ impl Comings {
 
     /// Oldest first.
     pub fn rows(&self) -> Vec<PortNews> {
-        lock(&self.0).iter().cloned().collect()
+        lock(&self.0).last.iter().cloned().collect()
+    }
+
+    /// Those after the first `seen`, which is counted on.
+    pub fn after(&self, seen: &mut u64) -> Vec<PortNews> {
+        let rows = lock(&self.0);
+        let new = (rows.count - *seen).min(rows.last.len() as u64) as usize;
+        *seen = rows.count;
+        rows.last.iter().skip(rows.last.len() - new).cloned().collect()
     }
 }

@@ -203,6 +203,11 @@ impl Run {
         self.comings.rows()
     }
 
+    /// Ports that were lost or came back after the first `seen` such news, which is counted on.
+    pub fn port_news_after(&self, seen: &mut u64) -> Vec<PortNews> {
+        self.comings.after(seen)
+    }
+
     /// How many ports are gone for good, and whether all are.
     pub fn given_up(&self) -> (usize, bool) {
         let ports = self.ports();
