@@ -1,18 +1,12 @@
 //! Programs of others: found or built once, started, ended by their process id.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 
-use hilrig_tests::{PATIENCE, finish, hilrig, need, repository};
-
-/// Says past the test harness what a test cannot run without, or fails where nothing may be skipped (CI).
-pub fn missing(what: &str, why: &str) {
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{what}: missing. {why}");
-    let _ = writeln!(std::io::stderr(), "skipped: {what}: missing");
-}
+use hilrig_tests::{PATIENCE, finish, hilrig, missing, need, repository};
 
 pub fn directory() -> PathBuf {
     hilrig().ancestors().nth(2).expect("target/<profile>/hilrig").join("peers")

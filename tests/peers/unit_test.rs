@@ -7,10 +7,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use hilrig_modbus::Framing;
-use hilrig_tests::{finish, need};
+use hilrig_tests::{finish, missing, need};
 
 use crate::ours::Plc;
-use crate::peer::{directory, file, missing};
+use crate::peer::{directory, file};
 
 /// The client, built.
 fn client() -> Option<&'static Path> {

@@ -8,11 +8,10 @@ mod pyserial;
 mod servers;
 mod tls;
 
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use hilrig_tests::{PATIENCE, wait_for};
+use hilrig_tests::{PATIENCE, missing, wait_for};
 
 /// An address nobody listens on.
 fn free() -> SocketAddr {
@@ -24,12 +23,6 @@ fn connect(to: SocketAddr) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
-}
-
-/// Says past the test harness what a test cannot run without, or fails where nothing may be skipped (CI).
-fn missing(what: &str, why: &str) {
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{what}: missing. {why}");
-    let _ = writeln!(std::io::stderr(), "skipped: {what}: missing");
 }
 
 /// A program of someone else; ends with the test.

@@ -44,9 +44,17 @@ pub fn need(program: &str) -> bool {
     let there = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
     if !there {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{program} is missing");
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        let _ = writeln!(std::io::stderr(), "skipped: {program} is missing ({test})");
+        missing(program, "");
     }
     there
+}
+
+/// Says past the test harness what a test cannot run without, or fails where nothing may be skipped (CI).
+///
+/// # Panics
+/// In CI, with `why`.
+pub fn missing(what: &str, why: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{what} is missing. {why}");
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "skipped: {what} is missing ({test})");
 }

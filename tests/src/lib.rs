@@ -13,7 +13,7 @@ mod sandbox;
 mod tarpit;
 
 pub use allocations::{Counting, allocator_calls};
-pub use bin::{hilrig, need, repository};
+pub use bin::{hilrig, missing, need, repository};
 pub use check::*;
 pub use conn::{Conn, Read};
 pub use corpus::{replay, seeds};
