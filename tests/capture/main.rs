@@ -12,26 +12,18 @@ use std::time::Duration;
 
 use hilrig_capture::{CaptureSpec, Hub, LinkInfo, LinkKey, PcapngSink, Sink, SinkId, SinkReport};
 use hilrig_port::{CharError, Lines, Tap, TapKind, TapRecord, Time, tap};
-use hilrig_tests::need;
+use hilrig_tests::{need, with_crc};
 
 /// What makes Modbus of the data in an RTAC packet.
 const MODBUS: [&str; 4] = ["-d", "rtacser.data,mbrtu", "-o", "mbrtu.crc_verification:TRUE"];
 
-/// A Modbus RTU frame with its CRC.
-fn frame(body: &[u8]) -> Vec<u8> {
-    let crc = body.iter().fold(0xFFFFu16, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xA001 } else { c >> 1 })
-    });
-    [body, &crc.to_le_bytes()].concat()
-}
-
 /// Reads two registers from 100 on, of unit 17.
 fn query() -> Vec<u8> {
-    frame(&[17, 3, 0, 100, 0, 2])
+    with_crc(&[17, 3, 0, 100, 0, 2])
 }
 
 fn answer() -> Vec<u8> {
-    frame(&[17, 3, 4, 0x12, 0x34, 0x56, 0x78])
+    with_crc(&[17, 3, 4, 0x12, 0x34, 0x56, 0x78])
 }
 
 /// A link without a line: records go straight into its tap.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use hilrig_tests::with_crc;
+
 /// Silence after which everybody begins anew.
 pub const PAUSE: Duration = Duration::from_millis(20);
 /// Of 19200 baud 8E1: t3.5, and one character.
@@ -215,13 +217,6 @@ pub fn encode(framing: Framing, transaction: u16, unit: u8, pdu: &[u8]) -> Vec<u
             [&[high, low, 0, 0, long, short, unit], pdu].concat()
         }
     }
-}
-
-pub fn with_crc(body: &[u8]) -> Vec<u8> {
-    let crc = body.iter().fold(0xFFFFu16, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xA001 } else { c >> 1 })
-    });
-    [body, &crc.to_le_bytes()].concat()
 }
 
 fn decode(framing: Framing, adu: &[u8]) -> Option<Vec<u8>> {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hilrig_modbus::Framing;
-use hilrig_tests::{Output, Sandbox, Tarpit, end_of, finish, signal};
+use hilrig_tests::{Output, Sandbox, Tarpit, end_of, finish, signal, with_crc};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -263,15 +263,9 @@ fn no_answer_ends_the_client_otherwise_than_with_a_sentence() {
 #[test]
 fn a_late_answer_is_not_taken_for_the_next() {
     // An RTU slave at a connection that answers each request only when the next one comes.
-    let frame = |body: &[u8]| {
-        let crc = body.iter().fold(0xFFFFu16, |crc, byte| {
-            (0..8).fold(crc ^ u16::from(*byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xA001 } else { c >> 1 })
-        });
-        [body, &crc.to_le_bytes()].concat()
-    };
     let before = std::sync::Mutex::new(Vec::new());
     let url = answers_with(move |request| {
-        let answer = frame(&[request[0], 3, 2, request[2], request[3]]);
+        let answer = with_crc(&[request[0], 3, 2, request[2], request[3]]);
         std::mem::replace(&mut *before.lock().unwrap(), answer)
     });
     let sandbox = Sandbox::new();

@@ -51,6 +51,15 @@ pub fn wait_within<T>(patience: Duration, what: &str, mut found: impl FnMut() ->
     }
 }
 
+/// A Modbus RTU frame: unit id and PDU with their CRC, made in another way than ours.
+#[must_use]
+pub fn with_crc(body: &[u8]) -> Vec<u8> {
+    let crc = body.iter().fold(0xFFFFu16, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xA001 } else { c >> 1 })
+    });
+    [body, &crc.to_le_bytes()].concat()
+}
+
 /// Numbers for choices that only have to vary; the same seed gives the same numbers.
 #[derive(Debug)]
 pub struct Seeded(u64);

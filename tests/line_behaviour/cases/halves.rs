@@ -1,7 +1,9 @@
 //! Frames in pieces, in a row, too long, and as long as they may be.
 
+use hilrig_tests::with_crc;
+
 use crate::table;
-use crate::talk::{Framing, Talk, with_crc};
+use crate::talk::{Framing, Talk};
 
 table! {
     ALL half_a_frame_and_silence;

@@ -95,7 +95,7 @@ fn somebody_who_wants_tls_calls(t: &mut Talk<'_>) {
 }
 
 fn an_rtu_frame_on_a_tcp_port(t: &mut Talk<'_>) {
-    nonsense(t, &crate::talk::with_crc(&[1, 3, 0, 0, 0, 1]));
+    nonsense(t, &hilrig_tests::with_crc(&[1, 3, 0, 0, 0, 1]));
 }
 
 fn a_caller_who_goes_within_a_frame(t: &mut Talk<'_>) {
