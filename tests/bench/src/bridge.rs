@@ -9,24 +9,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::Failure;
 use crate::child::{Group, confine, cores, on_path, read_summary, traced};
 use crate::line::{End, Line, Pattern, check_port};
 use crate::many::Many;
 use crate::programs::{CAPTURING, LOOP, Pair, Programs, SER2NET, SOCAT};
 use crate::report::{Floor, Rounds, Table, figure, print_floors, print_load, quantile, with_ratio};
+use crate::{Common, Failure};
 
 const SIZES: [usize; 3] = [1, 16, 256];
 const GAP: Duration = Duration::from_micros(400);
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// A smoke run of a few seconds; its figures mean little
-    #[arg(long)]
-    quick: bool,
-    /// Print one JSON object instead of tables
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
     /// Let the programs bridge these two ports instead of two PTYs of our own; needs --far
     #[arg(long, num_args = 2, value_names = ["A", "B"], requires = "far")]
     ports: Vec<PathBuf>,
@@ -39,9 +35,6 @@ pub struct Options {
     /// Latency rounds
     #[arg(long)]
     rounds: Option<usize>,
-    /// The hilrig binary; by default the one beside this program
-    #[arg(long, value_name = "PATH")]
-    hilrig: Option<PathBuf>,
     /// Leave out a program of this name; may be repeated
     #[arg(long, value_name = "NAME")]
     skip: Vec<String>,
@@ -95,7 +88,7 @@ struct Plan {
 
 pub fn run(options: &Options) -> Result<(), Failure> {
     let given = !options.ports.is_empty();
-    let mut plan = if options.quick {
+    let mut plan = if options.common.quick {
         Plan {
             rounds: 3,
             messages: 10,
@@ -133,7 +126,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         Line { ends: [End::pty()?, End::pty()?], patience: Duration::from_secs(2) }
     };
     let mut found =
-        Programs::find(options.hilrig.as_deref(), given.then_some(options.baud), temporary.path())?;
+        Programs::find(options.common.hilrig()?, given.then_some(options.baud), temporary.path())?;
     found.names.retain(|name| !options.skip.iter().any(|skipped| skipped == name));
     let pair: Pair = line.ends.each_ref().map(|end| end.port.clone());
     let mut programs = Vec::new();
@@ -183,12 +176,12 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut floors = floors(&programs);
     floors.extend(many.iter().flat_map(Many::floors));
     let notes = &found.notes;
-    if options.json {
+    if options.common.json {
         println!("{}", as_json(&programs, &one_hop, &many, &floors, notes));
     } else {
         print(&programs, &one_hop, &plan);
         many.iter().for_each(Many::print);
-        print_floors(&floors, options.quick);
+        print_floors(&floors, options.common.quick);
         print_load();
         notes.iter().for_each(|note| println!("\nnote: {note}"));
     }

@@ -174,6 +174,14 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// Whether a C program of this folder could be compiled into `temporary`.
+pub fn compiled(name: &str, flags: &[&str], temporary: &Path) -> bool {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{name}.c"));
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-o"]).arg(temporary.join(name)).arg(source).args(flags);
+    cc.output().is_ok_and(|done| done.status.success())
+}
+
 /// The same command under `strace -c`, as the tracee itself (`-D`), so that its pid is the one we started.
 pub fn traced(strace: &Path, command: &[OsString], summary: &Path) -> Vec<OsString> {
     let before =

@@ -3,17 +3,17 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::Failure;
 use crate::child::Child;
 use crate::client::Address;
 use crate::report::{Floor, Rounds, Table, print_floors, print_load, quantile, with_ratio};
+use crate::{Common, Failure};
 
 const APP: &str = "bridge";
 /// Between rounds, so that a run stays far from using up the client's ports (each connection keeps one for a minute).
@@ -21,21 +21,14 @@ const PAUSE: Duration = Duration::from_millis(150);
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// A smoke run of a few seconds with a 2 s action; its figures mean little
-    #[arg(long)]
-    quick: bool,
-    /// Print one JSON object instead of tables
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
     /// Rounds at rest (half before the action, half after it)
     #[arg(long)]
     rounds: Option<usize>,
     /// Requests of a round
     #[arg(long)]
     requests: Option<usize>,
-    /// The hilrig binary; by default the one beside this program
-    #[arg(long, value_name = "PATH")]
-    hilrig: Option<PathBuf>,
     /// Measure the Python server alone
     #[arg(long)]
     only_python: bool,
@@ -88,7 +81,8 @@ impl Series {
 }
 
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let (rounds, requests, polls, seconds) = if options.quick { (2, 30, 10, 2) } else { (24, 250, 200, 10) };
+    let (rounds, requests, polls, seconds) =
+        if options.common.quick { (2, 30, 10, 2) } else { (24, 250, 200, 10) };
     let (rounds, requests) =
         (options.rounds.unwrap_or(rounds).max(2), options.requests.unwrap_or(requests).max(1));
     let temporary = tempfile::tempdir()?;
@@ -138,11 +132,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         server.act(APP, "run_stop", json!({}))?;
     }
     let floors = floors(&ways);
-    if options.json {
+    if options.common.json {
         println!("{}", as_json(&ways, &floors));
     } else {
         print(&ways, rounds, requests, seconds);
-        print_floors(&floors, options.quick);
+        print_floors(&floors, options.common.quick);
         print_load();
     }
     Ok(())
@@ -247,15 +241,11 @@ fn start_hilrig(
     temporary: &Path,
     children: &mut Vec<Child>,
 ) -> Result<(Address, Address), Failure> {
-    let program = match &options.hilrig {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("hilrig"),
-    };
     let (root, socket) = (temporary.join("root"), temporary.join("control.sock"));
     std::fs::create_dir(&root)?;
     // A port that was free a moment ago; the daemon says so if it is not any more.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(options.common.hilrig()?);
     command.arg("serve").arg("--root").arg(&root).arg("--socket").arg(&socket);
     command.args(["--tcp", &address.to_string()]).env("HILRIG_RUNTIME_DIR", temporary.join("run"));
     let mut child = Child::start("hilrig serve", command.stdout(Stdio::null()), temporary)?;

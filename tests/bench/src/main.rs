@@ -11,6 +11,7 @@ mod pacing;
 mod programs;
 mod report;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +39,29 @@ enum What {
     /// A peer of the Modbus comparison, which starts it
     #[command(hide = true)]
     ServeTokioModbus(modbus::PeerOptions),
+}
+
+/// What all comparisons take.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// A smoke run of some seconds; its figures mean little
+    #[arg(long)]
+    pub quick: bool,
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// The hilrig binary; by default the one beside this program
+    #[arg(long, value_name = "PATH")]
+    hilrig: Option<PathBuf>,
+}
+
+impl Common {
+    pub fn hilrig(&self) -> Result<PathBuf, Failure> {
+        Ok(match &self.hilrig {
+            Some(path) => path.clone(),
+            None => std::env::current_exe()?.with_file_name("hilrig"),
+        })
+    }
 }
 
 /// Why a benchmark ends without a result.

@@ -7,18 +7,18 @@ mod servers;
 mod timing;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 pub use peer::{Options as PeerOptions, run as run_peer};
 
-use crate::Failure;
 use crate::bridge::blame;
 use crate::child::{Group, confine, cores, on_path, read_summary, traced};
 use crate::line::End;
 use crate::report::{Floor, Rounds, Table, figure, print_floors, print_load, quantile, with_ratio};
+use crate::{Common, Failure};
 use load::{Callers, Run};
 use servers::{
     BUSY, FLOOR, Gap, LIBMODBUS, OURS, PYMODBUS, Place, SPIN_US, SPINNING, Servers, TRACED, free_port,
@@ -32,21 +32,14 @@ const IDLE: usize = 1000;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// A smoke run of some seconds; its figures mean little
-    #[arg(long)]
-    quick: bool,
-    /// Print one JSON object instead of tables
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
     /// Rounds of each comparison
     #[arg(long)]
     rounds: Option<usize>,
     /// Let the processors sleep between messages, as they do without a real-time run
     #[arg(long)]
     asleep: bool,
-    /// The hilrig binary; by default the one beside this program
-    #[arg(long, value_name = "PATH")]
-    hilrig: Option<PathBuf>,
     /// Leave out a server of this name; may be repeated
     #[arg(long, value_name = "NAME")]
     skip: Vec<String>,
@@ -134,7 +127,7 @@ struct Bench<'a> {
 }
 
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let mut plan = if options.quick {
+    let mut plan = if options.common.quick {
         let time = Duration::from_millis(100);
         Plan { rounds: 1, time, line: 100, traced: 200, telegrams: 300, delayed: 10 }
     } else {
@@ -143,7 +136,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     };
     plan.rounds = options.rounds.unwrap_or(plan.rounds).max(1);
     let temporary = tempfile::tempdir()?;
-    let mut servers = Servers::find(options.hilrig.as_deref(), temporary.path())?;
+    let mut servers = Servers::find(options.common.hilrig()?, temporary.path())?;
     servers.names.retain(|name| !options.skip.iter().any(|skipped| skipped == name));
     let mut notes = std::mem::take(&mut servers.notes);
     let all = cores()?;
@@ -177,12 +170,12 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     confine(&all)?;
 
     let floors = bench.floors(&timed);
-    if options.json {
+    if options.common.json {
         println!("{}", bench.json(&timed, &floors, &notes));
         return Ok(());
     }
     bench.print(&timed, &how);
-    print_floors(&floors, options.quick);
+    print_floors(&floors, options.common.quick);
     print_load();
     notes.sort();
     notes.dedup();

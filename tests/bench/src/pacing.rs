@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use hilrig_capture::{Flow, Reader};
 use rustix::time::ClockId;
 use serde_json::{Value, json};
 
-use crate::Failure;
 use crate::child::{Group, confine, cores};
 use crate::line::{End, Line, Pattern};
 use crate::report::{Floor, Table, figure, print_floors, print_load, quantile, with_ratio};
+use crate::{Common, Failure};
 
 const BAUD: u32 = 9600;
 /// 8N1: ten bits.
@@ -26,21 +26,14 @@ const TOKIO: &str = "tokio timers";
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// A smoke run of a few seconds; its figures mean little
-    #[arg(long)]
-    quick: bool,
-    /// Print one JSON object instead of tables
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
     /// How long bytes are sent
     #[arg(long)]
     seconds: Option<u32>,
     /// Leave the other cores alone
     #[arg(long)]
     no_load: bool,
-    /// The hilrig binary; by default the one beside this program
-    #[arg(long, value_name = "PATH")]
-    hilrig: Option<PathBuf>,
 }
 
 /// When each byte went out, in ns, and what that says.
@@ -71,12 +64,9 @@ impl Released {
 }
 
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let seconds = options.seconds.unwrap_or(if options.quick { 2 } else { 60 }).clamp(1, 3600);
+    let seconds = options.seconds.unwrap_or(if options.common.quick { 2 } else { 60 }).clamp(1, 3600);
     let temporary = tempfile::tempdir()?;
-    let hilrig = match &options.hilrig {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("hilrig"),
-    };
+    let hilrig = options.common.hilrig()?;
     let stop = AtomicBool::new(false);
     let cores = cores()?;
     let mut runs = Vec::new();
@@ -106,7 +96,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         outcome
     })?;
     let floors = floors(&runs);
-    if options.json {
+    if options.common.json {
         println!("{}", as_json(&runs, &floors, &notes));
         return Ok(());
     }
@@ -122,7 +112,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         table.row(row);
     }
     table.print();
-    print_floors(&floors, options.quick);
+    print_floors(&floors, options.common.quick);
     notes.iter().for_each(|note| println!("note: {note}"));
     print_load();
     Ok(())

@@ -3,10 +3,9 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::Failure;
-use crate::child::on_path;
+use crate::child::{compiled, on_path};
 
 pub const OURS: &str = "hilrig link";
 pub const CAPTURING: &str = "hilrig, capture on";
@@ -36,19 +35,13 @@ pub struct Programs {
 
 impl Programs {
     /// Compiles what has to be compiled and looks for the rest.
-    pub fn find(hilrig: Option<&Path>, baud: Option<u32>, temporary: &Path) -> Result<Self, Failure> {
-        let hilrig = match hilrig {
-            Some(path) => path.to_owned(),
-            None => std::env::current_exe()?.with_file_name("hilrig"),
-        };
-        let poll_loop = temporary.join("poll_loop");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("poll_loop.c");
-        let compiled = Command::new("cc").args(["-O2", "-o"]).arg(&poll_loop).arg(source).status();
-        if !compiled.is_ok_and(|status| status.success()) {
+    pub fn find(hilrig: PathBuf, baud: Option<u32>, temporary: &Path) -> Result<Self, Failure> {
+        if !compiled("poll_loop", &[], temporary) {
             return Err(Failure::Missing(
                 "the C poll loop cannot be compiled: is `cc` installed?".to_owned(),
             ));
         }
+        let poll_loop = temporary.join("poll_loop");
         let mut names = vec![CAPTURING, OURS, LOOP, EPOLL];
         let mut notes = Vec::new();
         for (program, package, brings) in [

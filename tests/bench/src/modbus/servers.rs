@@ -8,7 +8,7 @@ use std::process::Command;
 
 use super::load::REGISTERS;
 use crate::Failure;
-use crate::child::on_path;
+use crate::child::{compiled, on_path};
 
 pub const OURS: &str = "hilrig plc";
 /// With a hundred live signals and three armed rules that never fire.
@@ -56,9 +56,8 @@ pub struct Servers {
 
 impl Servers {
     /// Compiles what has to be compiled and looks for the rest.
-    pub fn find(hilrig: Option<&Path>, temporary: &Path) -> Result<Self, Failure> {
+    pub fn find(hilrig: PathBuf, temporary: &Path) -> Result<Self, Failure> {
         let beside = std::env::current_exe()?;
-        let hilrig = hilrig.map_or_else(|| beside.with_file_name("hilrig"), Path::to_owned);
         if !compiled("modbus_floor", &[], temporary) {
             return Err(Failure::Missing("the C floor cannot be compiled: is `cc` installed?".to_owned()));
         }
@@ -209,13 +208,6 @@ pub struct Ask {
     pub delay_ms: Option<u32>,
     /// SCHED_FIFO on this core, and what goes with it; and how long before a deadline it spins, in us.
     pub realtime: Option<(usize, Option<u32>)>,
-}
-
-fn compiled(name: &str, flags: &[&str], temporary: &Path) -> bool {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{name}.c"));
-    let mut cc = Command::new("cc");
-    cc.args(["-O2", "-o"]).arg(temporary.join(name)).arg(source).args(flags);
-    cc.output().is_ok_and(|done| done.status.success())
 }
 
 /// A TCP port that nobody has now.
