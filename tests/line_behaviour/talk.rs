@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hilrig_tests::with_crc;
+use hilrig_tests::{Seeded, with_crc};
 
 /// Silence after which everybody begins anew.
 pub const PAUSE: Duration = Duration::from_millis(20);
@@ -241,19 +241,5 @@ fn decode(framing: Framing, adu: &[u8]) -> Option<Vec<u8>> {
 
 /// Noise of a length, the same each time.
 pub fn noise(len: usize) -> Vec<u8> {
-    let mut dice = Dice(len as u64);
-    std::iter::repeat_with(|| dice.below(256) as u8).take(len).collect()
-}
-
-/// Numbers from a seed (splitmix64).
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit as u64) as usize
-    }
+    Seeded(len as u64).bytes(len)
 }

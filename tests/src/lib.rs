@@ -62,7 +62,7 @@ pub fn with_crc(body: &[u8]) -> Vec<u8> {
 
 /// Numbers for choices that only have to vary; the same seed gives the same numbers.
 #[derive(Debug)]
-pub struct Seeded(u64);
+pub struct Seeded(pub u64);
 
 impl Seeded {
     /// From `HILRIG_TEST_SEED`, or from the clock; printed, so that a failure can be repeated.
@@ -87,6 +87,15 @@ impl Seeded {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % limit
+    }
+
+    /// A place in what has so many.
+    pub fn index(&mut self, len: usize) -> usize {
+        self.below(len as u64) as usize
+    }
+
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.below(256) as u8).collect()
     }
 
     /// Lets a random time below `limit` pass: the moment of a kill.

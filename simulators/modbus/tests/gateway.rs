@@ -14,9 +14,10 @@ use hilrig_modbus::{
 };
 use hilrig_points::Table;
 use hilrig_port::{Caller, Calls, LineEvent, Server, Station, Time, Tx, Wanted};
+use hilrig_tests::Seeded;
 use plants::counted;
 use proptest::prelude::*;
-use wire::{Burst, Dice, End, Wire, timing};
+use wire::{Burst, End, Wire, timing};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_millis(200);
@@ -384,18 +385,18 @@ type Told = Vec<(Source, Outcome, Vec<u16>)>;
 
 /// Two masters with their own poll lists behind a gateway with a bad line.
 fn two_masters(seed: u64) -> (Vec<Told>, String) {
-    let mut dice = Dice(seed);
-    let mut w = bench(&GatewayPlan { queue: 16, ..plan() }, move |b| match dice.roll(40) {
+    let mut dice = Seeded(seed);
+    let mut w = bench(&GatewayPlan { queue: 16, ..plan() }, move |b| match dice.below(40) {
         0 => b.drop(),
-        1 => b.delay(Duration::from_millis(dice.roll(370))),
+        1 => b.delay(Duration::from_millis(dice.below(370))),
         2 => {
-            let n = dice.roll(30);
-            b.before(&dice.bytes(n), Duration::from_millis(dice.roll(8)));
+            let n = dice.index(30);
+            b.before(&dice.bytes(n), Duration::from_millis(dice.below(8)));
         }
         3 => {
             let bytes = b.first();
-            let at = dice.roll(bytes.len() as u64) as usize;
-            bytes[at] ^= 1 << dice.roll(8);
+            let at = dice.index(bytes.len());
+            bytes[at] ^= 1 << dice.below(8);
         }
         _ => {}
     });

@@ -15,9 +15,10 @@ use hilrig_modbus::{
 };
 use hilrig_points::{Shared, Table};
 use hilrig_port::{Caller, Calls, LineEvent, Server, Station, Time, Tx, Wanted};
+use hilrig_tests::Seeded;
 use plants::{counted, of_file};
 use proptest::prelude::*;
-use wire::{Burst, Dice, End, Wire, timing};
+use wire::{Burst, End, Wire, timing};
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
@@ -276,10 +277,10 @@ fn a_stream_that_is_lost_is_found_again() {
 
 #[test]
 fn late_replies_are_never_taken_for_the_next_on_ascii_either() {
-    let mut dice = Dice(1);
+    let mut dice = Seeded(1);
     let late = move |b: &mut Burst| {
-        if b.from == End::Far && dice.roll(3) == 0 {
-            b.delay(Duration::from_micros(dice.roll(2 * TIMEOUT.as_micros() as u64 - 30_000)));
+        if b.from == End::Far && dice.below(3) == 0 {
+            b.delay(Duration::from_micros(dice.below(2 * TIMEOUT.as_micros() as u64 - 30_000)));
         }
     };
     let (mut w, mut results) =
@@ -469,28 +470,28 @@ proptest! {
         seed in any::<u64>(), which in 0..5usize, batch in 1..4usize, rate in 3..30u64,
     ) {
         let framing = Framing::ALL[which];
-        let mut dice = Dice(seed);
+        let mut dice = Seeded(seed);
         let storm = move |b: &mut Burst| {
             // Half a request on a connection is for the server to deal with, if it can.
             if b.at.0 > 20_000_000_000 || (framing == Framing::Tcp && b.from == End::Near) {
                 return;
             }
-            match dice.roll(rate) {
+            match dice.below(rate) {
                 0 => b.drop(),
                 // A reply that is late by less than another timeout; that is what the rule for serial lines covers.
                 1 if b.from == End::Far => {
-                    b.delay(Duration::from_micros(dice.roll(650_000)));
+                    b.delay(Duration::from_micros(dice.below(650_000)));
                 }
                 2 => {
                     let bytes = b.first();
-                    let at = dice.roll(bytes.len() as u64) as usize;
+                    let at = dice.index(bytes.len());
                     bytes.truncate(at + 1);
                 }
                 3 => {
-                    let n = dice.roll(60);
-                    b.before(&dice.bytes(n), Duration::from_micros(dice.roll(5000)));
+                    let n = dice.index(60);
+                    b.before(&dice.bytes(n), Duration::from_micros(dice.below(5000)));
                 }
-                4 => b.split(dice.roll(8) as usize, Duration::from_micros(dice.roll(5000))),
+                4 => b.split(dice.index(8), Duration::from_micros(dice.below(5000))),
                 _ => {}
             }
         };

@@ -13,9 +13,10 @@ use hilrig_modbus::{
 };
 use hilrig_points::{Shared, Table};
 use hilrig_port::{Station, Time, Tx};
+use hilrig_tests::Seeded;
 use plants::{counted, of_file};
 use proptest::prelude::*;
-use wire::{Burst, Dice, End, Wire, timing};
+use wire::{Burst, End, Wire, timing};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -275,21 +276,21 @@ fn an_ascii_line_is_understood() {
 #[test]
 fn on_a_bad_line_nothing_untrue_is_learnt_and_twice_the_same() {
     let run = |seed| {
-        let mut dice = Dice(seed);
+        let mut dice = Seeded(seed);
         let polls = [read(1, 0, 5).retries(2), read(2, 10, 5), read(3, 0, 1), read(9, 0, 1).every(SECOND)];
-        let (sniffer, w) = listen(polls, SECOND * 300, move |b| match dice.roll(30) {
+        let (sniffer, w) = listen(polls, SECOND * 300, move |b| match dice.below(30) {
             0 => b.drop(),
-            1 => b.delay(Duration::from_millis(dice.roll(180))),
+            1 => b.delay(Duration::from_millis(dice.below(180))),
             2 => {
                 let bytes = b.first();
-                let at = dice.roll(bytes.len() as u64) as usize;
-                bytes[at] ^= 1 << dice.roll(8);
+                let at = dice.index(bytes.len());
+                bytes[at] ^= 1 << dice.below(8);
             }
             3 => {
-                let n = dice.roll(300);
-                b.before(&dice.bytes(n), Duration::from_micros(dice.roll(5000)));
+                let n = dice.index(300);
+                b.before(&dice.bytes(n), Duration::from_micros(dice.below(5000)));
             }
-            4 => b.split(dice.roll(8) as usize, Duration::from_micros(dice.roll(5000))),
+            4 => b.split(dice.index(8), Duration::from_micros(dice.below(5000))),
             _ => {}
         });
         let rows: Vec<String> = sniffer.rows().iter().map(|r| format!("{r:?}")).collect();

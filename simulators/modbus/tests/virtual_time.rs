@@ -11,8 +11,9 @@ use std::time::Duration;
 use hilrig_modbus::{Exchange, Master, Outcome, Poll, PollResult, Results, Slave, Source, rtu};
 use hilrig_points::Table;
 use hilrig_port::{LineEvent, Time};
+use hilrig_tests::Seeded;
 use plants::counted;
-use wire::{Burst, Dice, End, Wire, timing};
+use wire::{Burst, End, Wire, timing};
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
@@ -160,10 +161,10 @@ fn an_absent_unit_does_not_hold_up_the_others() {
 #[test]
 fn a_late_reply_is_never_taken_for_the_next_one() {
     // Two entries of one unit and one shape, told apart by their value only.
-    let mut dice = Dice(1);
+    let mut dice = Seeded(1);
     let late = replies(move |b| {
-        if dice.roll(3) == 0 {
-            b.delay(Duration::from_micros(dice.roll(2 * TIMEOUT.as_micros() as u64 - 20_000)));
+        if dice.below(3) == 0 {
+            b.delay(Duration::from_micros(dice.below(2 * TIMEOUT.as_micros() as u64 - 20_000)));
         }
     });
     let (mut w, mut results) =
@@ -190,8 +191,8 @@ fn noise_around_a_reply_does_not_cost_it() {
         let (mut w, mut results) = bench(
             [read(1, 0, 2).every(SECOND).timeout(SECOND / 2)],
             replies(move |b| match b.n {
-                0 => b.before(&Dice(len).bytes(len), silence),
-                1 => b.first().extend(Dice(len).bytes(len)),
+                0 => b.before(&Seeded(len).bytes(len as usize), silence),
+                1 => b.first().extend(Seeded(len).bytes(len as usize)),
                 _ => {}
             }),
         );
@@ -366,24 +367,24 @@ fn a_babbling_line_hangs_nothing() {
 
 /// Everything that can happen to a burst, some of it to every tenth.
 fn storm(seed: u64) -> impl FnMut(&mut Burst) + 'static {
-    let mut dice = Dice(seed);
+    let mut dice = Seeded(seed);
     move |b| {
         let ms = |n| Duration::from_millis(n);
-        match dice.roll(60) {
+        match dice.below(60) {
             0 => b.drop(),
-            1 => b.delay(ms(dice.roll(180))),
+            1 => b.delay(ms(dice.below(180))),
             2 => {
                 let bytes = b.first();
-                let at = dice.roll(bytes.len() as u64) as usize;
-                bytes[at] ^= 1 << dice.roll(8);
+                let at = dice.index(bytes.len());
+                bytes[at] ^= 1 << dice.below(8);
             }
-            3 => b.split(dice.roll(8) as usize, Duration::from_micros(dice.roll(5000))),
+            3 => b.split(dice.index(8), Duration::from_micros(dice.below(5000))),
             4 => {
-                let n = dice.roll(300);
-                b.before(&dice.bytes(n), Duration::from_micros(dice.roll(5000)));
+                let n = dice.index(300);
+                b.before(&dice.bytes(n), Duration::from_micros(dice.below(5000)));
             }
             5 => {
-                let n = dice.roll(20);
+                let n = dice.index(20);
                 let noise = dice.bytes(n);
                 b.first().extend(noise);
             }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use hilrig_tests::Seeded;
+
 use crate::table;
-use crate::talk::{Dice, Framing, PAUSE, Talk, encode, hex, noise};
+use crate::talk::{Framing, PAUSE, Talk, encode, hex, noise};
 
 table! {
     ALL ten_thousand_mutated_frames;
@@ -12,7 +14,7 @@ table! {
 }
 
 /// Frames as they are on a line, before they are mutated.
-fn pdu(dice: &mut Dice) -> (u8, Vec<u8>) {
+fn pdu(dice: &mut Seeded) -> (u8, Vec<u8>) {
     let pdus: [&[u8]; 14] = [
         &[3, 0, 0, 0, 2],
         &[1, 0, 0, 0, 9],
@@ -29,23 +31,23 @@ fn pdu(dice: &mut Dice) -> (u8, Vec<u8>) {
         &[3, 10, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5],
         &[0x42, 1, 2, 3],
     ];
-    let unit = [1, 1, 1, 2, 3, 0][dice.below(6)];
-    (unit, pdus[dice.below(pdus.len())].to_vec())
+    let unit = [1, 1, 1, 2, 3, 0][dice.index(6)];
+    (unit, pdus[dice.index(pdus.len())].to_vec())
 }
 
-fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
-    for _ in 0..=dice.below(4) {
+fn mutate(bytes: &mut Vec<u8>, dice: &mut Seeded) {
+    for _ in 0..=dice.index(4) {
         if bytes.is_empty() {
             bytes.push(dice.below(256) as u8);
         }
-        let at = dice.below(bytes.len());
-        match dice.below(6) {
-            0 => bytes[at] ^= 1 << dice.below(8),
+        let at = dice.index(bytes.len());
+        match dice.index(6) {
+            0 => bytes[at] ^= 1 << dice.index(8),
             1 => bytes.truncate(at + 1),
             2 => bytes.insert(at, dice.below(256) as u8),
             3 => drop(bytes.remove(at)),
             4 => bytes[at] = dice.below(256) as u8,
-            _ => bytes.extend(noise(dice.below(40))),
+            _ => bytes.extend(noise(dice.index(40))),
         }
     }
 }
@@ -78,7 +80,7 @@ fn survive(t: &mut Talk<'_>, seed: u64, bytes: &[u8]) {
 
 fn ten_thousand_mutated_frames(t: &mut Talk<'_>) {
     for seed in 0..count(t) {
-        let mut dice = Dice(seed);
+        let mut dice = Seeded(seed);
         let (unit, pdu) = pdu(&mut dice);
         let mut frame = t.frame(unit, &pdu);
         mutate(&mut frame, &mut dice);
@@ -88,7 +90,7 @@ fn ten_thousand_mutated_frames(t: &mut Talk<'_>) {
 
 fn ten_thousand_mutated_requests_with_a_good_check(t: &mut Talk<'_>) {
     for seed in 0..count(t) {
-        let mut dice = Dice(seed ^ 0xabcd_0000);
+        let mut dice = Seeded(seed ^ 0xabcd_0000);
         let (unit, mut pdu) = pdu(&mut dice);
         mutate(&mut pdu, &mut dice);
         pdu.truncate(253);
@@ -104,7 +106,7 @@ fn ten_thousand_mutated_requests_with_a_good_check(t: &mut Talk<'_>) {
 /// Everything at once, also on a running one, which lives through all of it.
 fn ten_thousand_mutated_frames_without_a_breath(t: &mut Talk<'_>) {
     for seed in 0..10_000 {
-        let mut dice = Dice(seed ^ 0x1234_0000);
+        let mut dice = Seeded(seed ^ 0x1234_0000);
         let (unit, pdu) = pdu(&mut dice);
         let mut frame = t.frame(unit, &pdu);
         mutate(&mut frame, &mut dice);

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use hilrig_tests::Seeded;
+
 use crate::table;
-use crate::talk::{Dice, Framing, Talk, noise};
+use crate::talk::{Framing, Talk, noise};
 
 table! {
     SERIAL one_byte_of_noise_before_a_frame;
@@ -179,9 +181,9 @@ fn a_frame_that_is_repeated_with_a_broken_check_first(t: &mut Talk<'_>) {
 }
 
 fn bursts_of_noise_without_end(t: &mut Talk<'_>) {
-    let mut dice = Dice(7);
+    let mut dice = Seeded(7);
     for _ in 0..50 {
-        let len = 1 + dice.below(40);
+        let len = 1 + dice.index(40);
         t.bytes(&noise_without_colon(len)).wait(Duration::from_millis(3));
     }
     t.wait(crate::talk::PAUSE).silent();

@@ -199,20 +199,3 @@ impl<A: Station, B: Station> Wire<A, B> {
         }
     }
 }
-
-/// Random numbers that are the same everywhere.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn roll(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.0;
-        x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (x ^ x >> 31) % n
-    }
-
-    pub fn bytes(&mut self, n: u64) -> Vec<u8> {
-        (0..n).map(|_| self.roll(256) as u8).collect()
-    }
-}
