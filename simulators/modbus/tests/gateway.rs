@@ -393,11 +393,7 @@ fn two_masters(seed: u64) -> (Vec<Told>, String) {
             let n = dice.index(30);
             b.before(&dice.bytes(n), Duration::from_millis(dice.below(8)));
         }
-        3 => {
-            let bytes = b.first();
-            let at = dice.index(bytes.len());
-            bytes[at] ^= 1 << dice.below(8);
-        }
+        3 => b.bend(&mut dice),
         _ => {}
     });
     let poll = |unit, address| {

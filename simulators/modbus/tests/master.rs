@@ -487,10 +487,7 @@ proptest! {
                     let at = dice.index(bytes.len());
                     bytes.truncate(at + 1);
                 }
-                3 => {
-                    let n = dice.index(60);
-                    b.before(&dice.bytes(n), Duration::from_micros(dice.below(5000)));
-                }
+                3 => b.disturb(&mut dice, 60),
                 4 => b.split(dice.index(8), Duration::from_micros(dice.below(5000))),
                 _ => {}
             }

@@ -281,15 +281,8 @@ fn on_a_bad_line_nothing_untrue_is_learnt_and_twice_the_same() {
         let (sniffer, w) = listen(polls, SECOND * 300, move |b| match dice.below(30) {
             0 => b.drop(),
             1 => b.delay(Duration::from_millis(dice.below(180))),
-            2 => {
-                let bytes = b.first();
-                let at = dice.index(bytes.len());
-                bytes[at] ^= 1 << dice.below(8);
-            }
-            3 => {
-                let n = dice.index(300);
-                b.before(&dice.bytes(n), Duration::from_micros(dice.below(5000)));
-            }
+            2 => b.bend(&mut dice),
+            3 => b.disturb(&mut dice, 300),
             4 => b.split(dice.index(8), Duration::from_micros(dice.below(5000))),
             _ => {}
         });

@@ -373,16 +373,9 @@ fn storm(seed: u64) -> impl FnMut(&mut Burst) + 'static {
         match dice.below(60) {
             0 => b.drop(),
             1 => b.delay(ms(dice.below(180))),
-            2 => {
-                let bytes = b.first();
-                let at = dice.index(bytes.len());
-                bytes[at] ^= 1 << dice.below(8);
-            }
+            2 => b.bend(&mut dice),
             3 => b.split(dice.index(8), Duration::from_micros(dice.below(5000))),
-            4 => {
-                let n = dice.index(300);
-                b.before(&dice.bytes(n), Duration::from_micros(dice.below(5000)));
-            }
+            4 => b.disturb(&mut dice, 300),
             5 => {
                 let n = dice.index(20);
                 let noise = dice.bytes(n);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hilrig_modbus::Timing;
 use hilrig_port::{LineEvent, Station, Time, Tx};
+use hilrig_tests::Seeded;
 
 /// The two ends: the first is where the master sits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +44,19 @@ impl Burst {
     pub fn before(&mut self, bytes: &[u8], pause: Duration) {
         self.pieces[0].0 += pause;
         self.pieces.insert(0, (Duration::ZERO, bytes.to_vec()));
+    }
+
+    /// Turns over one bit of it.
+    pub fn bend(&mut self, dice: &mut Seeded) {
+        let bytes = self.first();
+        let at = dice.index(bytes.len());
+        bytes[at] ^= 1 << dice.below(8);
+    }
+
+    /// Puts less than `most` random bytes before, with up to 5 ms of silence behind them.
+    pub fn disturb(&mut self, dice: &mut Seeded, most: usize) {
+        let n = dice.index(most);
+        self.before(&dice.bytes(n), Duration::from_micros(dice.below(5000)));
     }
 
     pub fn split(&mut self, at: usize, pause: Duration) {
