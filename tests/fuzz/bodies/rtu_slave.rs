@@ -44,6 +44,10 @@ impl Bench {
     }
 
     fn hear(&mut self, bytes: &[u8]) {
+        // Nobody calls with nothing.
+        if bytes.is_empty() {
+            return;
+        }
         self.slave.on_bytes(self.now, bytes, &mut self.tx);
         assert!(self.tx.pending().is_empty(), "nothing is said while somebody else talks");
     }
