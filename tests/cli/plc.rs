@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, Stdio};
 
 use hilrig_capture::{Recording, Side};
-use hilrig_tests::{PATIENCE, Sandbox, need, repository, signal, wait_for};
+use hilrig_tests::{PATIENCE, Sandbox, need, repository, signal, wait_for, with_crc};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -121,9 +121,10 @@ fn what_passes_is_captured_from_the_first_byte_and_wireshark_reads_it() {
     let (asked, said) = (recording.sent_by(Side::A), recording.sent_by(Side::B));
     assert_eq!(
         asked,
-        [&adu(&[17, 3, 0, 7, 0, 1])[..], b"noise on the line", &adu(&[17, 3, 1, 244, 0, 1])].concat()
+        [&with_crc(&[17, 3, 0, 7, 0, 1])[..], b"noise on the line", &with_crc(&[17, 3, 1, 244, 0, 1])]
+            .concat()
     );
-    assert_eq!(said, [adu(&[17, 3, 2, 0, 7]), adu(&[17, 0x83, 2])].concat());
+    assert_eq!(said, [with_crc(&[17, 3, 2, 0, 7]), with_crc(&[17, 0x83, 2])].concat());
     if need("tshark") {
         let seen = tshark(&file, &["frame.interface_name", "_ws.col.Info", "mbrtu.crc16.status"]);
         let shown = |words: &[&str]| seen.lines().any(|line| words.iter().all(|word| line.contains(word)));
@@ -142,12 +143,6 @@ fn what_passes_is_captured_from_the_first_byte_and_wireshark_reads_it() {
     assert!(one_sentence(&none, 3).contains("tshark -i any"));
 }
 
-/// A frame of RTU.
-fn adu(body: &[u8]) -> Vec<u8> {
-    let crc = hilrig_modbus::crc::crc16(body);
-    body.iter().copied().chain(crc.to_le_bytes()).collect()
-}
-
 #[test]
 fn a_lost_port_comes_back_in_the_foreground() {
     let sandbox = Sandbox::new();
@@ -156,7 +151,7 @@ fn a_lost_port_comes_back_in_the_foreground() {
     let mut plc = Plc::start(&sandbox, &["--port", &port, "--framing", "rtu"], 1);
     let ask = |peer: &mut std::net::TcpStream| {
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
-        peer.write_all(&adu(&[1, 3, 0, 5, 0, 1])).unwrap();
+        peer.write_all(&with_crc(&[1, 3, 0, 5, 0, 1])).unwrap();
         let mut got = [0; 7];
         peer.read_exact(&mut got).unwrap();
         assert_eq!(got[..5], [1, 3, 2, 0, 5]);

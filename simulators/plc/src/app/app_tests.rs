@@ -9,6 +9,7 @@ use hilrig_port::{OpenPort, PortUrl, Shard};
 use super::*;
 use hilrig_modbus::{Exchange, Master, Outcome, Poll, PollResult, Timing};
 use hilrig_points::Table;
+use hilrig_tests::with_crc;
 
 #[derive(Default)]
 struct TestJob {
@@ -144,12 +145,6 @@ impl Bench {
 
 fn read(unit: u8, table: Table, address: u16, quantity: u16) -> Exchange {
     Exchange::read(unit, table, address, quantity).unwrap()
-}
-
-/// A frame of RTU.
-fn adu(body: &[u8]) -> Vec<u8> {
-    let crc = hilrig_modbus::crc::crc16(body);
-    body.iter().copied().chain(crc.to_le_bytes()).collect()
 }
 
 #[path = "model_tests.rs"]
@@ -307,7 +302,7 @@ fn a_lost_port_is_reported_and_comes_back_by_itself() {
     bench.invoke("run_start", json!({})).unwrap();
     let boot = bench.app.status().run;
     let mut peer = listener.accept().unwrap().0;
-    let request = adu(&[1, 3, 0, 5, 0, 1]);
+    let request = with_crc(&[1, 3, 0, 5, 0, 1]);
     let answer = |peer: &mut std::net::TcpStream| {
         peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         peer.write_all(&request).unwrap();

@@ -228,7 +228,7 @@ fn a_reload_takes_in_polls_and_telegrams_and_binds_them_to_the_new_points() {
             got.truncate(6);
             let count = 2 * usize::from(got[5]);
             let reply = [&[got[0], 3, count as u8][..], &vec![0; count]].concat();
-            ask.write(&adu(&reply)).unwrap();
+            ask.write(&with_crc(&reply)).unwrap();
             if wanted(&got) {
                 return got;
             }
@@ -353,9 +353,7 @@ fn a_sniffer_hears_and_learns() {
     // A request and its reply, as somebody else's line carries them.
     let mut line = std::fs::OpenOptions::new().read(true).write(true).open(tee).unwrap();
     for frame in [&[0x21u8, 3, 0, 7, 0, 1][..], &[0x21, 3, 2, 0, 42]] {
-        let crc = hilrig_modbus::crc::crc16(frame);
-        let bytes: Vec<u8> = frame.iter().copied().chain(crc.to_le_bytes()).collect();
-        std::io::Write::write_all(&mut line, &bytes).unwrap();
+        std::io::Write::write_all(&mut line, &with_crc(frame)).unwrap();
     }
     let end = Instant::now() + Duration::from_secs(20);
     while bench.invoke("sniff_get", json!({})).unwrap()["sniffers"][0]["rows"][0]["replies"] != json!(1) {

@@ -46,7 +46,7 @@ fn what_passes_is_recorded_noise_too_and_played_again() {
     bench.invoke("run_start", json!({})).unwrap();
     let started = bench.invoke("record_start", json!({"file": "talk.pcapng"})).unwrap();
     assert_eq!((&started["capture"], &started["ports"]), (&json!("capture-1"), &json!("line")));
-    let (question, noise) = (adu(&[9, 3, 0, 4, 0, 2]), b"no frame at all".to_vec());
+    let (question, noise) = (with_crc(&[9, 3, 0, 4, 0, 2]), b"no frame at all".to_vec());
     let line = bench.line();
     let reply = exchange(&line, &question, 9);
     // Silence parts frames.
@@ -111,7 +111,7 @@ fn a_replay_beside_a_slave_leaves_it_answering_and_ends_with_the_run() {
     let bench = Bench::of_model(MODEL);
     bench.invoke("run_start", json!({})).unwrap();
     let started = bench.invoke("record_start", json!({})).unwrap();
-    let question = adu(&[9, 3, 0, 4, 0, 1]);
+    let question = with_crc(&[9, 3, 0, 4, 0, 1]);
     let line = bench.line();
     let reply = exchange(&line, &question, 7);
     // So far apart that a thousand times of it is longer than the test.
@@ -248,7 +248,7 @@ fn the_line_behind_a_gateway_is_recorded_and_comes_back() {
     let far_end = bench.app.status().fields["farEnd"].as_str().unwrap().to_owned();
     let mut caller = std::net::TcpStream::connect(far_end.trim_start_matches("tcp:")).unwrap();
     caller.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let (question, reply) = (adu(&[5, 3, 0, 1, 0, 1]), adu(&[5, 3, 2, 0, 66]));
+    let (question, reply) = (with_crc(&[5, 3, 0, 1, 0, 1]), with_crc(&[5, 3, 2, 0, 66]));
     let mut ask = |line: &mut std::net::TcpStream| {
         line.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         caller.write_all(&[0, 7, 0, 0, 0, 6, 5, 3, 0, 1, 0, 1]).unwrap();
