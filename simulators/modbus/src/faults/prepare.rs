@@ -17,7 +17,7 @@ const MAX_EXTRA: usize = 256;
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// An effect with its numbers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Effect {
     Exception(u8),
     Silence,
@@ -39,7 +39,7 @@ pub(crate) enum Effect {
     CloseAfter,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Delay {
     Fixed(Duration),
     Uniform { min: Duration, max: Duration },
@@ -59,7 +59,7 @@ impl Effect {
 }
 
 /// Which replies.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct When {
     pub unit: Option<u8>,
     pub function: Option<u8>,
@@ -76,7 +76,7 @@ pub(crate) struct When {
 }
 
 /// A rule that was checked and has all the memory it needs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
     pub(crate) name: Box<str>,
     pub(crate) stream: u64,

@@ -159,6 +159,22 @@ impl ReplyFaults {
         known
     }
 
+    /// Takes the place of others: rules that are the same go on with their counts, and so do those that only the others
+    /// have and that were armed by hand. Numbers stay unique.
+    pub fn adopt(&mut self, others: &mut Self, by_hand: impl Fn(&str) -> bool) {
+        self.rules.iter_mut().for_each(|live| live.number += others.next);
+        self.next += others.next;
+        for mut other in others.rules.drain(..) {
+            let full = self.rules.len() == MAX_RULES;
+            match self.rules.iter_mut().find(|live| live.rule.name == other.rule.name) {
+                Some(live) if live.rule == other.rule => std::mem::swap(live, &mut other),
+                None if by_hand(&other.rule.name) && !full => self.rules.push(other),
+                _ => {}
+            }
+        }
+        self.count();
+    }
+
     /// Those armed before the first moment was known are armed at it.
     pub fn begin(&mut self, now: Time) {
         self.rules.iter_mut().for_each(|live| live.since = now);

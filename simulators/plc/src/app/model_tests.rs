@@ -160,6 +160,11 @@ fn a_reload_keeps_values_and_takes_in_what_is_new() {
     let bench = Bench::of_model(MODEL);
     bench.invoke("run_start", json!({})).unwrap();
     bench.invoke("point_set", json!({"set": "level=7.5 valve=true"})).unwrap();
+    bench.invoke("fault_arm", json!({"rule": "name = 'mine', effect = { delay = '1ms' }"})).unwrap();
+    bench.ask([read(9, Table::HoldingRegisters, 0, 2)]);
+    let faults = |bench: &Bench| bench.invoke("fault_list", json!({})).unwrap()["faults"].clone();
+    let rules = faults(&bench);
+    assert!(rules.as_array().unwrap().iter().any(|r| r["rule"] == "mine" && r["fired"] == 1), "{rules}");
     let boot = bench.app.status().run;
     let new = MODEL
         .replace("at = \"coil:3\"", "at = \"holding:8\"\ntype = \"u16\"")
@@ -167,6 +172,7 @@ fn a_reload_keeps_values_and_takes_in_what_is_new() {
     bench.write(&format!("{new}\n[unit.more]\nid = 12\nholding = {{ 0 = 5 }}\n"));
     let done = bench.invoke("reload", json!({})).unwrap();
     assert_eq!((&done["points"], &done["kept"]), (&json!(4), &json!(2)));
+    assert_eq!(faults(&bench), rules, "rules of the file go on, and one armed by hand");
     assert_eq!(
         (bench.value("level"), bench.value("valve"), bench.value("spare")),
         (json!(7.5), json!(0), json!(44))

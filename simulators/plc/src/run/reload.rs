@@ -121,7 +121,8 @@ impl Run {
         let plan = || new.ports.iter().find(|plan| plan.name == port.name);
         Some(match (&port.core, port.role) {
             (Core::Slave { .. } | Core::TcpSlave { .. }, _) => {
-                Change::Faults(new.reply_faults(&port.name, port.framing, now))
+                let of_file = old.faults.iter().map(|rule| rule.name().to_owned()).collect();
+                Change::Faults(new.reply_faults(&port.name, port.framing, now), of_file)
             }
             (Core::Master { .. }, Role::Master(i)) => {
                 let (old, new) = (&old.masters.get(i)?.plan, &new.masters.get(i)?.plan);
@@ -142,7 +143,8 @@ impl Run {
 
 /// What changes at a port; afterwards, what was there before.
 enum Change {
-    Faults(ReplyFaults),
+    /// With the names of those that the old file had.
+    Faults(ReplyFaults, Vec<String>),
     Polls(Box<Master>, Vec<Kept>),
     Telegrams(Box<TelegramStation>, bool),
 }
@@ -152,16 +154,16 @@ impl Change {
     fn make(&mut self, port: &PortRun, visits: &mut Visits<'_>) {
         let now = visits.now;
         match (self, &port.core) {
-            (Self::Faults(faults), Core::Slave { seat, .. }) => {
+            (Self::Faults(new, of_file), Core::Slave { seat, .. }) => {
                 visits.station(seat, |slave: &mut Slave, _| {
                     slave.refresh();
-                    std::mem::swap(slave.faults_mut(), faults);
+                    take(slave.faults_mut(), new, of_file);
                 });
             }
-            (Self::Faults(faults), Core::TcpSlave { seat, .. }) => {
+            (Self::Faults(new, of_file), Core::TcpSlave { seat, .. }) => {
                 visits.server(seat, |slave: &mut TcpSlave, _| {
                     slave.refresh();
-                    std::mem::swap(slave.faults_mut(), faults);
+                    take(slave.faults_mut(), new, of_file);
                 });
             }
             (Self::Polls(new, kept), Core::Master { seat, .. }) => {
@@ -173,6 +175,12 @@ impl Change {
             _ => {}
         }
     }
+}
+
+/// What was armed by hand stays.
+fn take(faults: &mut ReplyFaults, new: &mut ReplyFaults, of_file: &[String]) {
+    std::mem::swap(faults, new);
+    faults.adopt(new, |name| !of_file.iter().any(|known| known == name));
 }
 
 fn text(value: &impl Debug) -> String {
