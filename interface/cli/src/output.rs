@@ -112,3 +112,8 @@ pub fn table(rows: &[Vec<String>]) {
         say(line.trim_end());
     }
 }
+
+/// So many of them, in words.
+pub fn number(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use self::trace::Trace;
 use crate::args::{PlcArgs, PlcCommand};
 use crate::foreground::{account, captured, interrupt_flag, runtime, tell_failed, whole};
-use crate::output::{Exit, Failure, plain, say, say_json, table};
+use crate::output::{Exit, Failure, number, plain, say, say_json, table};
 use crate::{client, inline};
 
 const APP: &str = "plc-simulator";
@@ -62,16 +62,19 @@ fn check(file: &Path, json: bool) -> Result<ExitCode, Failure> {
             "telegrams": model.telegrams.len(),
         }));
     } else {
-        say(&format!(
-            "{}: {} units with {points} points, {} ports, {} faults, {} masters, {} telegrams, seed {}",
-            model.name,
-            model.units.len(),
-            model.ports.len(),
-            model.faults.len(),
-            model.masters.len(),
-            model.telegrams.len(),
-            model.seed
-        ));
+        let parts = [
+            (model.units.len(), "unit"),
+            (points, "point"),
+            (model.ports.len(), "port"),
+            (model.faults.len(), "fault"),
+            (model.masters.len(), "master"),
+            (model.sniffers.len(), "sniffer"),
+            (model.gateways.len(), "gateway"),
+            (model.telegrams.len(), "telegram"),
+        ];
+        let there = parts.into_iter().filter(|(n, _)| *n > 0);
+        let parts: String = there.map(|(n, what)| format!("{}, ", number(n, what))).collect();
+        say(&format!("{}: {parts}seed {}", model.name, model.seed));
     }
     Ok(ExitCode::SUCCESS)
 }
