@@ -38,13 +38,14 @@ receive.m = { reply = "r", fields = [
 receive.q = { reply = "r", fields = [{ text = "Q" }] }
 "#;
 
-/// Tables; those of more than one key are described by fields. A good telegram, and the start of its answer.
+/// Tables; those of more than one key are described by fields. A good telegram, and the start of its answer, up to values
+/// that may have been written before.
 #[rustfmt::skip]
 const DEVICES: [(&str, bool, &[u8], &[u8]); 12] = [
     ("profile = { hostlink = { node = 0, area = { DM = { unit = \"1\", first = 100 }, CIO = { unit = \"1\", table = \"coils\" } } } }",
-        false, b"@00RD0000000157*\r", b"@00RD000007"),
+        false, b"@00RD0000000157*\r", b"@00RD00"),
     ("profile = { melsec_1c = { station = 5, device = { D = { unit = \"1\", first = 100 }, X = { unit = \"1\", table = \"coils\" } } } }",
-        false, b"\x0505FFBR0X002001\x33\x30", b"\x0205FF1"),
+        false, b"\x0505FFBR0X002001\x33\x30", b"\x0205FF"),
     ("profile = { ft12_mbus = { address = 2, id = \"12345678\", manufacturer = \"PAD\", medium = 7, record = [{ header = \"0313\", point = \"a\" }, { header = \"DA023B\", point = \"e\" }] } }",
         false, b"\x10\x40\xFE\x3E\x16", b"\xE5"),
     ("profile = { uss = { address = 3, parameter = { 700 = \"e\", 1082 = \"b\", 5 = \"d\" }, send = [{ point = \"e\" }], receive = [{ point = \"e\" }] } }",
