@@ -102,19 +102,14 @@ struct Timed {
     delays: Vec<Delayed>,
 }
 
-/// Replies that are to leave a while after their requests.
+/// Replies that are to leave a while after their requests: how much later than that they came, in us.
 #[derive(Debug)]
 struct Delayed {
     server: &'static str,
     ms: u32,
-    /// Round trips in us.
-    took: Vec<f64>,
-}
-
-impl Delayed {
-    fn late(&self, fraction: f64) -> f64 {
-        quantile(&self.took, fraction) - f64::from(self.ms) * 1e3
-    }
+    p50: Rounds,
+    p99: Rounds,
+    early: usize,
 }
 
 struct Bench<'a> {
@@ -312,23 +307,40 @@ impl Bench<'_> {
             }
         }
         for (name, like) in [(FLOOR, FLOOR), (OURS, OURS), (SPINNING, OURS)] {
-            if !self.servers.names.contains(&like) {
-                continue;
+            if self.servers.names.contains(&like) {
+                let row = |ms| Delayed {
+                    server: name,
+                    ms,
+                    p50: Rounds::default(),
+                    p99: Rounds::default(),
+                    early: 0,
+                };
+                timed.delays.extend(DELAYS.map(row));
             }
-            for ms in DELAYS {
-                let address = free_port()?;
-                let command = self.servers.delaying(name, address, ms, server)?;
-                confine(&self.cores[1..])?;
-                let group = Group::start(name, &[command], self.temporary);
-                confine(&self.cores[..1])?;
-                let mut group = group?;
-                blame(name, load::settle_tcp(address, &mut group))?;
-                let count = if ms < 100 { self.plan.delayed } else { self.plan.delayed.div_ceil(2) };
-                let took = blame(name, timing::asked(address, count))?;
-                timed.delays.push(Delayed { server: name, ms, took });
+        }
+        for _ in 0..self.plan.rounds {
+            for row in &mut timed.delays {
+                let took = blame(row.server, self.delayed(row.server, row.ms))?;
+                let delay = f64::from(row.ms) * 1e3;
+                row.p50.0.push(quantile(&took, 0.5) - delay);
+                row.p99.0.push(quantile(&took, 0.99) - delay);
+                row.early += took.iter().filter(|us| **us < delay).count();
             }
         }
         Ok(timed)
+    }
+
+    /// Round trips to a server that delays its replies.
+    fn delayed(&self, name: &str, ms: u32) -> Result<Vec<f64>, Failure> {
+        let address = free_port()?;
+        let command = self.servers.delaying(name, address, ms, self.cores[1])?;
+        confine(&self.cores[1..])?;
+        let group = Group::start(name, &[command], self.temporary);
+        confine(&self.cores[..1])?;
+        let mut group = group?;
+        load::settle_tcp(address, &mut group)?;
+        let count = if ms < 100 { self.plan.delayed } else { self.plan.delayed.div_ceil(2) };
+        timing::asked(address, count)
     }
 
     fn ratio(&self, ours: &str, peer: &str, of: &dyn Fn(&Figures) -> f64) -> f64 {
@@ -374,13 +386,16 @@ impl Bench<'_> {
         let late = |name| timed.cyclic.iter().find(|c| c.0 == name).map_or(f64::NAN, |c| c.2.median());
         let what = "telegrams of 1 ms, p99 late, of cyclictest's";
         floors.push(Floor::new(what, 1.1, late("hilrig shard") / late("cyclictest")));
-        let worst = timed.errors(SPINNING, 0.99).fold(f64::NAN, f64::max);
-        floors.push(Floor::new("us of error of a configured delay, worst p99, spinning", 60.0, worst));
-        let ratios = timed.errors(OURS, 0.5).zip(timed.errors(FLOOR, 0.5)).map(|(ours, floor)| ours / floor);
-        let worst = ratios.fold(f64::NAN, f64::max);
-        floors.push(Floor::new("error of a configured delay, p50, of the C floor's at worst", 1.1, worst));
-        let early = |d: &Delayed| d.took.iter().filter(|us| **us < f64::from(d.ms) * 1e3).count();
-        let early: usize = timed.delays.iter().map(early).sum();
+        let of = |server| timed.delays.iter().filter(move |d| d.server == server);
+        let undelayed = of(SPINNING).find(|d| d.ms == 0).map_or(f64::NAN, |d| d.p50.median());
+        let errors = of(SPINNING).filter(|d| d.ms > 0).map(|d| d.p99.median() - undelayed);
+        let what = "us of error of a configured delay, worst p99, spinning";
+        floors.push(Floor::new(what, 60.0, errors.fold(f64::NAN, f64::max)));
+        let pairs = of(OURS).zip(of(FLOOR)).filter(|(ours, _)| ours.ms > 0);
+        let ratios = pairs.map(|(ours, floor)| ours.p50.median() / floor.p50.median());
+        let what = "delayed replies, p50 late, of the C floor's at worst";
+        floors.push(Floor::new(what, 1.1, ratios.fold(f64::NAN, f64::max)));
+        let early: usize = timed.delays.iter().map(|d| d.early).sum();
         let early = if timed.delays.is_empty() { f64::NAN } else { early as f64 };
         floors.push(Floor::new("replies earlier than configured", 0.0, early));
         floors
@@ -454,7 +469,7 @@ impl Bench<'_> {
             let columns: Vec<&str> = std::iter::once("").chain(columns.iter().map(String::as_str)).collect();
             let mut table = Table::new(title, &columns);
             for rows in timed.delays.chunks(DELAYS.len()) {
-                let cells = rows.iter().flat_map(|d| [0.5, 0.99].map(|q| figure(d.late(q))));
+                let cells = rows.iter().flat_map(|d| [&d.p50, &d.p99].map(|late| figure(late.median())));
                 table.row(std::iter::once(rows[0].server.to_owned()).chain(cells).collect());
             }
             table.print();
@@ -476,7 +491,7 @@ impl Bench<'_> {
             })
         };
         let cyclic = |(name, p50, p99): &(&str, Rounds, Rounds)| json!({"name": name, "p50Us": p50.json(), "p99Us": p99.json()});
-        let delay = |d: &Delayed| json!({"server": d.server, "delayMs": d.ms, "lateP50Us": d.late(0.5), "lateP99Us": d.late(0.99)});
+        let delay = |d: &Delayed| json!({"server": d.server, "delayMs": d.ms, "lateP50Us": d.p50.json(), "lateP99Us": d.p99.json()});
         json!({
             "servers": self.servers.names.iter().map(server).collect::<Vec<_>>(),
             "cyclic": timed.cyclic.iter().map(cyclic).collect::<Vec<_>>(),
@@ -484,15 +499,6 @@ impl Bench<'_> {
             "floors": floors.iter().map(Floor::json).collect::<Vec<_>>(),
             "notes": notes,
         })
-    }
-}
-
-impl Timed {
-    /// How late a server's replies were beyond the round trip that has no delay, by delay.
-    fn errors(&self, server: &str, fraction: f64) -> impl Iterator<Item = f64> {
-        let of = self.delays.iter().filter(move |d| d.server == server);
-        let undelayed = of.clone().find(|d| d.ms == 0).map_or(f64::NAN, |d| d.late(0.5));
-        of.filter(|d| d.ms > 0).map(move |d| d.late(fraction) - undelayed)
     }
 }
 
