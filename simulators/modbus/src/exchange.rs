@@ -60,7 +60,7 @@ pub struct Record {
 }
 
 /// One request to one unit, checked and ready for the line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
     /// As RTU has it; other framings take the PDU out of it.
     frame: [u8; MAX_FRAME],

@@ -31,7 +31,7 @@ pub struct MasterPlan {
 }
 
 /// A gateway as its file wants it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayPlan {
     /// Names of its ports.
     pub port: String,
@@ -45,7 +45,7 @@ pub struct GatewayPlan {
 }
 
 /// A sniffer as its file wants it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SniffPlan {
     /// Name of its port.
     pub port: String,

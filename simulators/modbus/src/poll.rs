@@ -71,7 +71,7 @@ impl std::fmt::Debug for Values {
 }
 
 /// One entry of a poll list, or one request of its own.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Poll {
     pub exchange: Exchange,
     /// From start to start; `None`: again as soon as the others had their turn.

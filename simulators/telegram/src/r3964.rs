@@ -17,7 +17,7 @@ const DLE: u8 = 0x10;
 const NAK: u8 = 0x15;
 
 /// How a partner behaves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rules {
     /// Does not give way when both begin at once.
     pub high: bool,

@@ -66,7 +66,7 @@ impl Sum {
 }
 
 /// A checksum in a telegram.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Check {
     pub sum: Sum,
     pub encoding: SumEncoding,

@@ -7,7 +7,7 @@ use crate::file::LengthEncoding;
 use crate::sum::Check;
 
 /// Where a telegram begins and ends.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// Between marks; without a start mark from one end to the next.
     Delimited { start: Box<[u8]>, end: Box<[u8]> },
@@ -25,7 +25,7 @@ pub(crate) enum Framing {
     Melsec { sum: bool },
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LengthField {
     pub offset: usize,
     pub bytes: usize,
@@ -69,7 +69,7 @@ impl LengthField {
 pub(crate) const ACK: u8 = 0xE5;
 
 /// How telegrams travel: framing and checksum.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Travel {
     pub framing: Framing,
     pub check: Option<Check>,

@@ -48,7 +48,7 @@ pub struct Model {
 }
 
 /// Something with a name, on a port of the model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seated<P> {
     pub name: String,
     /// Place in [`Model::ports`].

@@ -1,7 +1,6 @@
 //! A run that goes on with a changed model: all that can be made is made before, and the swap is one moment between two
 //! frames, of all ports together. Ports stay as they are; a model that wants others has to be started.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use hilrig_modbus::faults::ReplyFaults;
@@ -68,8 +67,7 @@ impl Run {
         }
         let mut warnings = Vec::new();
         // Sniffers keep what they have learnt, and gateways their callers.
-        let peers = |m: &Model| text(&(&m.gateways, &m.sniffers));
-        if peers(&old) != peers(&model) {
+        if (&old.gateways, &old.sniffers) != (&model.gateways, &model.sniffers) {
             warnings
                 .push("gateways and sniffers go on as they were until the run is started again".to_owned());
         }
@@ -183,14 +181,10 @@ fn take(faults: &mut ReplyFaults, new: &mut ReplyFaults, of_file: &[String]) {
     faults.adopt(new, |name| !of_file.iter().any(|known| known == name));
 }
 
-fn text(value: &impl Debug) -> String {
-    format!("{value:?}")
-}
-
 /// Which entry of the old list each of the new one was.
 fn kept(old: &[(String, Poll)], new: &[(String, Poll)]) -> Vec<Kept> {
     let which = |(name, poll): &(String, Poll)| match old.iter().position(|(known, _)| known == name) {
-        Some(at) if text(&old[at].1) == text(poll) => Kept::Same(at),
+        Some(at) if old[at].1 == *poll => Kept::Same(at),
         Some(at) => Kept::Changed(at),
         None => Kept::New,
     };
